@@ -1,0 +1,101 @@
+"""An order's life as one table, what a venue reports of it, and the id it is known by."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from streams.domain.money import ZERO
+
+MOVES: dict[str, frozenset[str]] = {
+    "created": frozenset({"submitting", "cancelled"}),
+    "submitting": frozenset({"submitted", "partially_filled", "filled", "cancelled", "expired", "failed", "unknown"}),
+    "unknown": frozenset({"submitted", "partially_filled", "filled", "cancelled", "expired", "failed"}),
+    "submitted": frozenset({"partially_filled", "filled", "cancelled", "expired", "failed"}),
+    "partially_filled": frozenset({"filled", "cancelled", "expired"}),
+    "cancelled": frozenset({"partially_filled", "filled"}),  # a late fill: it happens
+    "expired": frozenset({"partially_filled", "filled"}),  # likewise
+    "filled": frozenset(),
+    "failed": frozenset(),
+}
+ENDED = frozenset({"filled", "cancelled", "expired", "failed"})
+
+
+def client_order_id(position_id: UUID, purpose: str, attempt: int = 1) -> str:
+    """The id an order is sent and looked up under: from position, purpose and attempt, 30 to 32 characters.
+
+    Binance spot takes `^[a-zA-Z0-9-_]{1,36}$`; a reused id is no idempotency key there, so each attempt has
+    its own.
+    """
+    packed = base64.b32encode(position_id.bytes).decode().rstrip("=").lower()
+    letter = {"entry": "e", "exit": "x", "stop_loss": "s", "take_profit": "t"}[purpose]
+    return f"fs{packed}-{letter}{attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution: price per base unit, value in quote, the fee in its asset and in USDT."""
+
+    exchange_trade_id: str
+    price: Decimal
+    quantity: Decimal
+    value: Decimal
+    fee: Decimal
+    fee_asset: str
+    fee_usdt: Decimal
+    executed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReport:
+    """What is known of an order after asking the venue; fills are those not known before, or all of them."""
+
+    status: str
+    exchange_order_id: str | None = None
+    fills: tuple[Fill, ...] = ()
+    failure_code: str | None = None
+    failure_reason: str | None = None
+    raw_response: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be expected, late fills aside."""
+        return self.status in ENDED
+
+
+class Order(BaseModel):
+    """An order's row, as far as the streams act on it; amounts in base and quote units."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: UUID
+    position_id: UUID
+    user_id: UUID
+    mode: str
+    purpose: str
+    client_order_id: str
+    symbol: str
+    side: str
+    type: str
+    time_in_force: str | None = None
+    quantity: Decimal
+    price: Decimal | None = None
+    status: str
+    filled_quantity: Decimal = ZERO
+    total_value: Decimal = ZERO
+    fills: int = 0
+    reserved: Decimal = ZERO
+    signed_at_ms: int
+    recv_window_ms: int
+    submitted_at: datetime | None = None
+    created_at: datetime | None = None
+
+    @property
+    def remaining(self) -> Decimal:
+        """The quantity not filled yet."""
+        return self.quantity - self.filled_quantity

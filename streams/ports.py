@@ -1,0 +1,150 @@
+"""The whole boundary: what the streams ask of the database, the market, an exchange, and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Protocol
+from uuid import UUID
+
+from streams.domain.errors import Refused
+from streams.domain.market import Book, MarketRules, Quote
+from streams.domain.order import Order, OrderReport
+from streams.domain.position import Position
+from streams.domain.signal import Account, Brief
+from streams.domain.sizing import Funds, Sized
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Realtime's word that there may be work: signal ids, or a reason to look at everything."""
+
+    ids: tuple[UUID, ...] = ()
+    everything: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one look at the table gave: accounts newly taken over, and ready signals in their order."""
+
+    taken: tuple[Account, ...]
+    briefs: tuple[Brief, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The database's answer to a heartbeat; `surplus` is how many accounts to let go when idle."""
+
+    alive: bool
+    accounts: frozenset[Account]
+    surplus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The one attempt at an entry, with every id it will ever bear, made before anything is written."""
+
+    id: UUID
+    position_id: UUID
+    order_id: UUID
+    client_order_id: str
+    brief: Brief
+    sized: Sized
+    woken_at: datetime
+    venue_offset_ms: int
+    recv_window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The database's word on an attempt.
+
+    `admitted`: position and order are at `submitting` and the order may be sent once. `refused`: the row says
+    why. `taken`: somebody else's, or not ready any more. `stale`: the trader changed, prepare again. `late`:
+    too little is left of the lease.
+    """
+
+    outcome: Literal["admitted", "refused", "taken", "stale", "late"]
+    code: str | None = None
+    reason: str | None = None
+    signed_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What the rows say after a report was booked."""
+
+    changed: bool
+    order_status: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An order that has not ended, as a start or a takeover finds it; `age` is seconds since its admission."""
+
+    order: Order
+    brief: Brief
+    age: float
+    expired: bool
+
+
+class Store(Protocol):
+    """The database. Every call goes under the id last registered.
+
+    Raises Transient when it cannot be reached, Dismissed when this worker was declared dead, Broken when it
+    answers what cannot be.
+    """
+
+    async def register(self, worker_id: UUID) -> None: ...
+    async def heartbeat(self) -> Pulse: ...
+    async def retire(self) -> None: ...
+    async def claim(self, ids: Sequence[UUID] | None) -> Claim: ...
+    async def brief(self, signal_id: UUID) -> Brief | None: ...
+    async def refuse(self, signal_id: UUID, refusal: Refused) -> bool: ...
+    async def record_failed_try(self, signal_id: UUID, detail: str) -> bool: ...
+    async def admit(self, attempt: Attempt) -> Admission: ...
+    async def record(
+        self, order_id: UUID, report: OrderReport, stop: Decimal | None, target: Decimal | None
+    ) -> Booked: ...
+    async def unfinished(self, accounts: Sequence[Account] | None = None) -> Sequence[Unfinished]: ...
+    async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]: ...
+    async def release(self, accounts: Sequence[Account]) -> None: ...
+
+
+class Market(Protocol):
+    """Public market data of one venue. Raises Transient when it cannot be had, Refused for an unknown symbol."""
+
+    def rules(self, symbol: str) -> MarketRules: ...
+    async def quote(self, symbol: str) -> Quote: ...
+    async def book(self, symbol: str) -> Book: ...
+
+
+class Exchange(Protocol):
+    """Where orders of one mode are placed.
+
+    `place` sends at most once. Raises Transient (surely not placed), Rejected (surely refused) or Unknown (it
+    may be placed); anything else is Unknown too.
+    """
+
+    async def funds(self, brief: Brief) -> Funds: ...
+    async def place(self, order: Order) -> OrderReport: ...
+    async def look_up(self, order: Order) -> OrderReport: ...
+    async def cancel(self, order: Order) -> OrderReport: ...
+
+
+class Clock(Protocol):
+    """Wall time in UTC and a monotonic time in seconds."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+
+
+NewId = Callable[[], UUID]
+Emit = Callable[[Hint], None]
+ConnectHints = Callable[[Emit], Awaitable[Callable[[], Awaitable[None]]]]
+"""Start listening for hints; the answer stops it."""
