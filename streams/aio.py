@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
+from typing import Any, TypeVar, cast
 
 import reactivex as rx
 from reactivex import Observable, abc
@@ -30,6 +30,29 @@ def from_coro(start: Callable[[], Coroutine[Any, Any, A]], name: str | None = No
         return rx.from_future(asyncio.get_running_loop().create_task(start(), name=name))
 
     return rx.defer(subscribe)
+
+
+def from_aiter(start: Callable[[], AsyncIterator[A]], name: str | None = None) -> Observable[A]:
+    """Run an asynchronous generator on subscription, an item a yield; disposing cancels it."""
+
+    def subscribe(observer: abc.ObserverBase[A], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        async def run() -> None:
+            try:
+                async for item in start():
+                    observer.on_next(item)
+            except Exception as error:  # whatever it is, it is the stream's error
+                observer.on_error(error)
+            else:
+                observer.on_completed()
+
+        task = asyncio.get_running_loop().create_task(run(), name=name)
+
+        def cancel() -> None:
+            task.cancel()
+
+        return Disposable(cancel)
+
+    return rx.create(subscribe)
 
 
 def step(stage: Callable[[A], Coroutine[Any, Any, B]]) -> Operator[A, B]:
@@ -90,8 +113,10 @@ def serial_by(key: Callable[[A], Hashable], project: Callable[[A], Observable[B]
 
                 return group.pipe(ops.concat_map(run_item))
 
-            grouped: Observable[Any] = source.pipe(ops.do_action(admit), ops.group_by_until(key, None, until_idle))
-            return grouped.pipe(ops.flat_map(run_group))
+            group_pending = cast(
+                "Callable[[Observable[A]], Observable[Any]]", ops.group_by_until(key, None, until_idle)
+            )
+            return source.pipe(ops.do_action(admit), group_pending, ops.flat_map(run_group))
 
         return rx.defer(subscribe)
 

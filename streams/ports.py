@@ -54,7 +54,6 @@ class Attempt:
     client_order_id: str
     brief: Brief
     sized: Sized
-    woken_at: datetime
     venue_offset_ms: int
     recv_window_ms: int
 

@@ -1,0 +1,1 @@
+"""How the world is reached: settings, adapters, the composition root and the command line."""

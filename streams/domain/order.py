@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from streams.domain.money import ZERO
+from streams.domain.money import ZERO, exact
 
 MOVES: dict[str, frozenset[str]] = {
     "created": frozenset({"submitting", "cancelled"}),
@@ -99,3 +99,17 @@ class Order(BaseModel):
     def remaining(self) -> Decimal:
         """The quantity not filled yet."""
         return self.quantity - self.filled_quantity
+
+    @exact
+    def after(self, report: OrderReport) -> Order:
+        """The order as its row stands once a report with new fills has been booked."""
+        spent = sum((fill.value + fill.fee_usdt for fill in report.fills), ZERO)
+        return self.model_copy(
+            update={
+                "status": report.status,
+                "filled_quantity": self.filled_quantity + sum((fill.quantity for fill in report.fills), ZERO),
+                "total_value": self.total_value + sum((fill.value for fill in report.fills), ZERO),
+                "fills": self.fills + len(report.fills),
+                "reserved": max(self.reserved - spent, ZERO),
+            }
+        )

@@ -12,12 +12,10 @@ from streams.domain.signal import Limits, Signal
 
 @exact
 def check_market(signal: Signal, rules: MarketRules, quote: Quote) -> None:
-    """Refuse what the market speaks against: not trading, too wide a spread, a price far from the signal's.
+    """Refuse what the market speaks against: too wide a spread, a price far from the signal's.
 
-    Raises Refused with `unknown_symbol`, `spread_too_wide` or `price_deviation`.
+    Raises Refused with `spread_too_wide` or `price_deviation`.
     """
-    if not rules.trading:
-        raise Refused("unknown_symbol", f"{rules.symbol} is not trading at the exchange now.", rules.symbol)
     spread_bound = signal.config.max_spread_percent
     if spread_bound is not None:
         spread = (quote.ask - quote.bid) / quote.ask * HUNDRED

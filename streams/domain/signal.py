@@ -86,6 +86,7 @@ class Brief(BaseModel):
     stop_loss: str | None = None
     take_profit: str | None = None
     ready_at: str
+    claimed_at: str
     mode: str
     trader_version: str
     risk_config: str | None = None

@@ -1,0 +1,1 @@
+"""One adapter a library: none imports another, none imports a pipeline."""

@@ -1,0 +1,38 @@
+"""What to do with an order that a stopped or dead worker left unfinished."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from streams.domain.order import ENDED, Order, OrderReport
+
+
+class Next(Enum):
+    """The next move for an unfinished order."""
+
+    LOOK = "look"
+    GIVE_UP = "give up"
+    FOLLOW = "follow"
+    LEAVE = "leave"
+
+
+def next_move(order: Order, expired: bool) -> Next:
+    """Decide from the row alone.
+
+    A paper fill and its record are one transaction, so a paper order at `submitting` was never filled: it is
+    filled anew, or given up where its signal is stale by now. An order that rests is followed.
+    """
+    if order.status in ENDED:
+        return Next.LEAVE
+    if order.status in ("submitted", "partially_filled"):
+        return Next.FOLLOW
+    return Next.GIVE_UP if expired else Next.LOOK
+
+
+def never_placed() -> OrderReport:
+    """The report of an entry that never got to its venue."""
+    return OrderReport(
+        "failed",
+        failure_code="entry_not_accepted",
+        failure_reason="The worker stopped before the order was placed, and the signal is too old to place it now.",
+    )

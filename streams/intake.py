@@ -1,0 +1,122 @@
+"""Four sources, one stream: broadcast, row changes, catch-up and sweep, each signal once.
+
+Realtime only hints; the table is the truth. Whatever the hints do, the sweep finds every ready signal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import reactivex as rx
+from reactivex import Observable, abc
+from reactivex import operators as ops
+
+from streams.aio import from_coro, gathered, recover
+from streams.domain.errors import Dismissed, Transient
+from streams.domain.signal import Account
+from streams.execution import Claimed
+from streams.ports import Claim, Clock, Hint, Store
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = (3.0, 10.0)
+"""When to look again after a subscription stands: rows committed in between may have been lost unsaid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """An account that this worker has just taken; its rows come before its signals."""
+
+    account: Account
+
+
+Item = Takeover | Claimed
+
+
+def wakes(
+    hints: Observable[Hint], feedback: Observable[Hint], sweep_interval: float, scheduler: abc.SchedulerBase
+) -> Observable[Hint]:
+    """Merge every reason to look at the table: hints, catch-up some seconds after each, room again, the sweep."""
+
+    def echoes(hint: Hint) -> Observable[Hint]:
+        if not hint.everything:
+            return rx.just(hint)
+        later = [rx.timer(seconds, scheduler=scheduler).pipe(ops.map(lambda _: hint)) for seconds in SETTLE_SECONDS]
+        return rx.merge(rx.just(hint), *later)
+
+    sweep: Observable[Hint] = rx.timer(0.0, sweep_interval, scheduler=scheduler).pipe(
+        ops.map(lambda _: Hint(everything=True, reason="sweep"))
+    )
+    return rx.merge(hints.pipe(ops.flat_map(echoes)), feedback, sweep)
+
+
+class Intake:
+    """Claims through the store, one call at a time, and lets each signal through once while it is worked on."""
+
+    def __init__(self, store: Store, clock: Clock, alarm: Callable[[Exception], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._alarm = alarm
+        self._working: dict[UUID, Account] = {}
+        self._more = False
+
+    @property
+    def accounts(self) -> frozenset[Account]:
+        """The accounts with a signal being worked on or waiting its turn."""
+        return frozenset(self._working.values())
+
+    @property
+    def working(self) -> int:
+        """How many signals are being worked on or wait their turn."""
+        return len(self._working)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the table has more ready signals than were handed out, and there is room for them."""
+        return self._more and len(self._working) <= LOW_WATER
+
+    def items(self, woken: Observable[Hint]) -> Observable[Item]:
+        """Turn wakes into accounts to take over and signals to execute, in the table's order."""
+        return woken.pipe(gathered(self._claim), ops.flat_map(self._admit_once))
+
+    def release(self, item: Item) -> None:
+        """Let a signal come again: what became of it is in the table now."""
+        if isinstance(item, Claimed):
+            self._working.pop(item.brief.id, None)
+
+    def _claim(self, hints: Sequence[Hint]) -> Observable[Claim]:
+        sweep = any(hint.everything for hint in hints)
+        ids = None if sweep else tuple(dict.fromkeys(signal for hint in hints for signal in hint.ids))
+
+        async def claim() -> Claim:
+            found = await self._store.claim(ids)
+            self._more = found.more
+            return found
+
+        def alarmed(error: Exception) -> Observable[Claim]:
+            if not isinstance(error, Dismissed | Transient):
+                log.error("the table could not be looked at", exc_info=error)
+            self._alarm(error)
+            return rx.empty()
+
+        return from_coro(claim, name="claim").pipe(recover(alarmed))
+
+    def _admit_once(self, claim: Claim) -> Observable[Item]:
+        read_at = self._clock.monotonic()
+        items: list[Item] = [Takeover(account) for account in claim.taken]
+        for brief in claim.briefs:
+            if brief.id not in self._working:
+                self._working[brief.id] = brief.account
+                items.append(Claimed(brief, read_at))
+        return rx.from_iterable(items)
+
+
+LOW_WATER = 50
+
+
+def account_of(item: Item) -> Account:
+    """Whose turn an item takes."""
+    return item.account if isinstance(item, Takeover) else item.brief.account

@@ -1,0 +1,72 @@
+"""What became of a signal or an order: values, so that no stream ever ends by an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from streams.domain.order import Order
+from streams.domain.position import Position
+from streams.domain.signal import Account, Brief
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A position holds coins; the order behind it may still be working."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """The venue has the order and it has not ended: the tracker follows it. `age` is seconds since admission."""
+
+    order: Order
+    brief: Brief
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The entry came to nothing, and its rows say why."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """A rule refused the signal, and its row says why."""
+
+    signal_id: UUID
+    account: Account
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Nothing was done; the signal stays ready and the next sweep brings it again."""
+
+    signal_id: UUID
+    account: Account
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Somebody else has the work, or it is no more."""
+
+    signal_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Admitted, and then something went wrong: recovery settles it from the rows."""
+
+    order_id: UUID
+    account: Account
+    reason: str
+
+
+Outcome = Opened | Resting | Failed | TurnedAway | Deferred | Dropped | InDoubt

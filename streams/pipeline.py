@@ -1,0 +1,115 @@
+"""The trunk: wakes become claims, claims become work in order per account, work becomes outcomes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import reactivex as rx
+from reactivex import Observable, abc
+from reactivex import operators as ops
+from reactivex.subject import Subject
+
+from streams.accounts import Presence
+from streams.aio import recover, serial_by
+from streams.domain.position import Position
+from streams.execution import Execution
+from streams.intake import Intake, Item, Takeover, account_of, wakes
+from streams.outcome import Opened, Outcome, Resting
+from streams.ports import Hint
+from streams.recovery import Recovery
+from streams.tracker import Tracker
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Everything that runs, as one stream of outcomes that never fails and ends after `stop`."""
+
+    def __init__(
+        self,
+        presence: Presence,
+        intake: Intake,
+        execution: Execution,
+        tracker: Tracker,
+        recovery: Recovery,
+        sweep_interval: float,
+        recheck_interval: float,
+        scheduler: abc.SchedulerBase,
+    ) -> None:
+        self._presence = presence
+        self._intake = intake
+        self._execution = execution
+        self._tracker = tracker
+        self._recovery = recovery
+        self._sweep_interval = sweep_interval
+        self._recheck_interval = recheck_interval
+        self._scheduler = scheduler
+        self._stop: Subject[None] = Subject()
+        self._room: Subject[Hint] = Subject()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Take nothing more on; what is being worked on is finished, what waits is left in the table."""
+        self._stopping = True
+        self._stop.on_next(None)
+
+    def outcomes(self, hints: Observable[Hint]) -> Observable[Outcome]:
+        """Run until stopped. Completes when nothing is in hand any more."""
+        woken = wakes(hints, self._room, self._sweep_interval, self._scheduler)
+        worked: Observable[Outcome] = self._intake.items(woken.pipe(ops.take_until(self._stop))).pipe(
+            serial_by(account_of, self._work)
+        )
+        rechecks = rx.interval(self._recheck_interval, scheduler=self._scheduler).pipe(
+            ops.take_until(self._stop), ops.map(lambda _: self._recheck()), ops.exclusive()
+        )
+        settled: Observable[Outcome] = rx.merge(worked, rechecks)
+        return rx.using(self._beating, lambda _: settled.pipe(ops.flat_map(self._followed)))
+
+    def _beating(self) -> abc.DisposableBase:
+        """Beat until the last outcome is out: a worker that drains is alive."""
+        return self._presence.beats(self._scheduler).subscribe(self._room.on_next, log.error)
+
+    def _work(self, item: Item) -> Observable[Outcome]:
+        def begin(_: abc.SchedulerBase) -> Observable[Outcome]:
+            if self._stopping:
+                return rx.empty()
+            if isinstance(item, Takeover):
+                return self._recovery.take_over(item.account)
+            return self._execution.execute(item)
+
+        return rx.defer(begin).pipe(recover(self._unforeseen("work")), ops.finally_action(lambda: self._finished(item)))
+
+    def _recheck(self) -> Observable[Outcome]:
+        return self._recovery.recheck().pipe(recover(self._unforeseen("recheck")))
+
+    def _followed(self, outcome: Outcome) -> Observable[Outcome]:
+        """Let each outcome out, and follow an order that rests for as long as the worker runs."""
+        if not isinstance(outcome, Resting) or self._stopping:
+            return rx.just(outcome)
+        later = self._tracker.follow(outcome).pipe(recover(self._unforeseen("tracking")), ops.take_until(self._stop))
+        return rx.concat(rx.just(outcome), later)
+
+    def _finished(self, item: Item) -> None:
+        self._intake.release(item)
+        if self._intake.wants_more and not self._stopping:
+            self._room.on_next(Hint(everything=True, reason="room for more"))
+
+    def _unforeseen(self, what: str) -> Callable[[Exception], Observable[Outcome]]:
+        def answer(error: Exception) -> Observable[Outcome]:
+            log.warning("%s was cut short: %s: %s", what, type(error).__name__, error)
+            return rx.empty()
+
+        return answer
+
+
+def positions_opened(outcomes: Observable[Outcome]) -> Observable[Position]:
+    """The positions that hold coins, as they open and as a start or a takeover finds them."""
+    return outcomes.pipe(
+        ops.filter(lambda outcome: isinstance(outcome, Opened)), ops.map(_position), ops.filter(lambda p: p.is_open)
+    )
+
+
+def _position(outcome: Outcome) -> Position:
+    assert isinstance(outcome, Opened)
+    return outcome.position

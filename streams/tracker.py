@@ -1,0 +1,108 @@
+"""Follows orders that rest at a venue to their end: look, book what is new, cancel when their time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import reactivex as rx
+from reactivex import Observable, abc
+from reactivex import operators as ops
+
+from streams.aio import from_aiter
+from streams.booking import Booking
+from streams.domain.errors import Dismissed, Transient
+from streams.domain.signal import Account
+from streams.in_hand import InHand
+from streams.outcome import Dropped, Outcome, Resting
+from streams.ports import Clock, Exchange, Market, Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSettings:
+    """Seconds between looks at an order, and seconds after admission when what is left is cancelled."""
+
+    poll_interval: float
+    max_execution_time: float
+
+
+class Tracker:
+    """Turns each resting order into the outcomes that its later fills and its end bring."""
+
+    def __init__(
+        self,
+        store: Store,
+        market: Market,
+        exchanges: Mapping[str, Exchange],
+        clock: Clock,
+        settings: TrackingSettings,
+        in_hand: InHand,
+    ) -> None:
+        self._booking = Booking(store, market)
+        self._exchanges = exchanges
+        self._clock = clock
+        self._settings = settings
+        self._in_hand = in_hand
+        self._tracked: dict[UUID, Account] = {}
+
+    @property
+    def accounts(self) -> frozenset[Account]:
+        """The accounts with an order being followed."""
+        return frozenset(self._tracked.values())
+
+    def follow(self, resting: Resting) -> Observable[Outcome]:
+        """Follow one order to its end; an order already followed is left to its follower."""
+
+        def subscribe(_: abc.SchedulerBase) -> Observable[Outcome]:
+            if resting.order.id in self._tracked:
+                return rx.empty()
+            self._tracked[resting.order.id] = resting.brief.account
+            self._in_hand.hold(resting.order.id)
+            looks = from_aiter(lambda: self._looks(resting), name="follow order")
+            return looks.pipe(ops.finally_action(lambda: self._let_go(resting)))
+
+        return rx.defer(subscribe)
+
+    async def _looks(self, resting: Resting) -> AsyncIterator[Outcome]:
+        """Look once an interval, until the order has ended or is no longer this worker's."""
+        cancel_at = self._clock.monotonic() + self._settings.max_execution_time - resting.age
+        state: Resting | None = resting
+        while state is not None:
+            left = cancel_at - self._clock.monotonic()
+            await asyncio.sleep(min(self._settings.poll_interval, left) if left > 0 else self._settings.poll_interval)
+            try:
+                outcomes = await self._look(state, cancel_at)
+            except Transient:
+                continue
+            except Dismissed as error:
+                yield Dropped(state.brief.id, str(error))
+                return
+            except Exception:  # a venue's or a row's oddity must not end the following
+                log.exception("order %s could not be looked at", state.order.id)
+                continue
+            state = None
+            for outcome in outcomes:
+                if isinstance(outcome, Resting):
+                    state = outcome
+                else:
+                    yield outcome
+
+    async def _look(self, resting: Resting, cancel_at: float) -> list[Outcome]:
+        """Look at the order, or cancel it when its time is up, and book what is new."""
+        order, exchange = resting.order, self._exchanges[resting.order.mode]
+        if self._clock.monotonic() >= cancel_at:
+            report = await exchange.cancel(order)
+        else:
+            report = await exchange.look_up(order)
+        if not report.fills and report.status == order.status:
+            return [resting]
+        return await self._booking.book(order, resting.brief, report, resting.age)
+
+    def _let_go(self, resting: Resting) -> None:
+        del self._tracked[resting.order.id]
+        self._in_hand.release(resting.order.id)
