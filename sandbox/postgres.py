@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +19,8 @@ from psycopg import sql
 
 from sandbox.child import Account, end, spawn, unprivileged_account
 from sandbox.installation import Installation, PostgresError, installations, readable_copy
+from sandbox.lock import hold
+from sandbox.ports import free_port
 
 __all__ = ["SUPERUSER", "Installation", "PostgresError", "Server", "installations"]
 
@@ -95,11 +95,12 @@ class Server:
         """Start on the cluster, creating it first where there is none, and wait until it takes connections.
 
         Raises:
-            PostgresError: the directory is in use or of another version, or the port is busy.
+            DirectoryInUse: another process holds the directory.
+            PostgresError: it is of another version, the port is busy, or the server will not run.
         """
         self.data.mkdir(parents=True, exist_ok=True)
         if self._lock is None:
-            self._lock = _hold(self.data / "lock", self.data)
+            self._lock = hold(self.data)
         try:
             cluster = self._cluster()
             complete = self.data / "complete"
@@ -169,7 +170,7 @@ class Server:
     def _launch(self, cluster: Path) -> None:
         deadline = time.monotonic() + _DYING_SECONDS
         while True:
-            self._port = self._wanted_port or _free_port()
+            self._port = self._wanted_port or free_port()
             settings = {**_SETTINGS, "port": str(self._port), "fsync": "on" if self._fsync else "off"}
             options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
             mark = self.log.stat().st_size if self.log.exists() else 0
@@ -184,9 +185,7 @@ class Server:
                 return
             said = _tail(self.log, mark)
             if "could not bind" in said and self._wanted_port:
-                raise PostgresError(
-                    f"port {self._port} is busy: choose another with --db-port (0: any free one)"
-                )
+                raise PostgresError(f"port {self._port} is busy: choose another with --db-port (0: any free one)")
             # The children of a server that was killed need a second to notice.
             dying = "could not bind" in said or "shared memory block" in said or "lock file" in said
             if not dying or time.monotonic() > deadline:
@@ -210,9 +209,9 @@ class Server:
         """Make the platform's owner role; every other role is the bootstrap's."""
         with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
             connection.execute(
-                sql.SQL(
-                    "create role postgres login createdb createrole replication bypassrls password {}"
-                ).format(sql.Literal(self._password))
+                sql.SQL("create role postgres login createdb createrole replication bypassrls password {}").format(
+                    sql.Literal(self._password)
+                )
             )
             connection.execute("alter database postgres owner to postgres")
 
@@ -225,18 +224,6 @@ class Server:
 
 def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _hold(lock: Path, data: Path) -> int:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise PostgresError(
-            f"{data} is in use by another sandbox: stop that one, or choose another data directory"
-        ) from None
-    return handle
 
 
 def _end_orphan(cluster: Path) -> None:
@@ -281,12 +268,6 @@ def _system_folder(data: Path, account: Account) -> Path:
     cluster.mkdir(mode=0o700)
     os.chown(cluster, account.uid, account.gid)
     return cluster
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _tail(log: Path, mark: int) -> str:

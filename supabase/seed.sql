@@ -1,0 +1,1 @@
+-- Rows every fresh project starts with. The schema needs none; a trader's limits and balance come by trigger.
