@@ -114,9 +114,9 @@ class Execution:
             recover(lambda error: rx.just(self._deferred(claimed.brief, error))),
         )
 
-    def forget(self, account: Account) -> None:
-        """Drop what is remembered of an account that this worker no longer holds."""
-        self._traded_at.pop(account, None)
+    def keep_only(self, held: frozenset[Account]) -> None:
+        """Forget the accounts that this worker does not hold any more."""
+        self._traded_at = {account: at for account, at in self._traded_at.items() if account in held}
 
     def _prepare(self) -> Operator[Claimed, Attempt]:
         return rx.compose(

@@ -162,7 +162,7 @@ class RowsLine(Line):
             channel.on_postgres_changes(event, self._on_row, table="signals", schema="public", filter=condition)
         return channel.on_system(on_system)
 
-    def joined(self, ready: asyncio.Event) -> None:  # noqa: ARG002
+    def joined(self, ready: asyncio.Event) -> None:
         """Joined is not subscribed: the system message tells."""
 
     def _on_row(self, payload: Any) -> None:

@@ -1,0 +1,242 @@
+"""Binance spot through ccxt: market data from one shared, keyless instance.
+
+Amounts are read from ccxt's `info`, the venue's own text, never from its floats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from ccxt import pro
+from ccxt.base import errors
+
+from streams.domain.errors import Refused, Transient
+from streams.domain.market import Book, Level, MarketRules, Quote
+from streams.domain.money import ZERO
+from streams.ports import Clock
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+RELOAD_SECONDS = 3600.0
+RETRY_SECONDS = 3.0
+QUOTE_SECONDS = 1.0  # a streamed quote older than this is asked for anew
+BOOK_SECONDS = 0.1  # orders of one moment share one look at the book
+BOOK_LEVELS = 100  # request weight 5
+UNUSED_SECONDS = 10.0
+CALL_SECONDS = 10.0
+BANNED_SECONDS = 60.0
+
+OPTIONS = {
+    "fetchCurrencies": False,
+    "fetchMargins": False,
+    "fetchMarkets": {"types": ["spot"]},
+    "maxRetriesOnFailure": 0,
+}
+
+
+class CcxtMarket:
+    """Public market data, each question asked once however many ask it at the same time."""
+
+    def __init__(self, clock: Clock, base_url: str | None = None) -> None:
+        self._clock = clock
+        self._exchange: Any = pro.binance({"options": OPTIONS, "enableRateLimit": False, "timeout": 10_000})
+        if base_url is not None:
+            self._exchange.urls["api"] = repointed(self._exchange.urls["api"], base_url)
+        self._session: aiohttp.ClientSession | None = None
+        self._rules: dict[str, MarketRules] = {}
+        self._quotes: dict[str, Quote] = {}
+        self._books: dict[str, tuple[float, Book]] = {}
+        self._asked: dict[tuple[str, str], asyncio.Task[Any]] = {}
+        self._watched: dict[str, asyncio.Task[None]] = {}
+        self._used_at: dict[str, float] = {}
+        self._closed_until = 0.0
+        self._keeper: asyncio.Task[None] | None = None
+        self.loaded = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin loading the markets, and again each hour; questions before that are Transient."""
+        self._session = aiohttp.ClientSession()
+        self._exchange.session = self._session
+        self._keeper = asyncio.create_task(self._keep_markets(), name="keep markets")
+
+    async def close(self) -> None:
+        """Stop every stream and close the connections."""
+        tasks = [*self._watched.values(), *self._asked.values()]
+        if self._keeper is not None:
+            tasks.append(self._keeper)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._exchange.close()
+        if self._session is not None:
+            await self._session.close()
+
+    def rules(self, symbol: str) -> MarketRules:
+        """The symbol's filters. Raises Refused for a symbol that the venue does not have."""
+        if not self.loaded.is_set():
+            raise Transient("the exchange's markets are not loaded yet")
+        known = self._rules.get(symbol)
+        if known is None:
+            market: Any = self._exchange.markets.get(symbol)
+            if market is None or not market.get("spot"):
+                raise Refused("unknown_symbol", f"{symbol} is not traded at the exchange.", symbol)
+            known = self._rules[symbol] = rules_of(market["info"])
+        return known
+
+    async def quote(self, symbol: str) -> Quote:
+        """Best bid and ask: streamed where the stream is fresh, else asked for."""
+        self._watch(symbol)
+        streamed = self._quotes.get(symbol)
+        if streamed is not None and self._clock.monotonic() - streamed.seen_at <= QUOTE_SECONDS:
+            return streamed
+        return await self._ask(("quote", symbol), lambda: self._fetch_quote(symbol))
+
+    async def book(self, symbol: str) -> Book:
+        """The book's first levels as of now."""
+        seen = self._books.get(symbol)
+        if seen is not None and self._clock.monotonic() - seen[0] <= BOOK_SECONDS:
+            return seen[1]
+        return await self._ask(("book", symbol), lambda: self._fetch_book(symbol))
+
+    async def _fetch_quote(self, symbol: str) -> Quote:
+        raw = await self._call(lambda: self._exchange.public_get_ticker_bookticker({"symbol": self._id(symbol)}))
+        quote = self._quote(symbol, raw["bidPrice"], raw["askPrice"])
+        self._quotes[symbol] = quote
+        return quote
+
+    async def _fetch_book(self, symbol: str) -> Book:
+        query = {"symbol": self._id(symbol), "limit": BOOK_LEVELS}
+        raw = await self._call(lambda: self._exchange.public_get_depth(query))
+        book = Book(symbol, _levels(raw["bids"]), _levels(raw["asks"]))
+        self._books[symbol] = (self._clock.monotonic(), book)
+        return book
+
+    def _quote(self, symbol: str, bid: str, ask: str) -> Quote:
+        best_bid, best_ask = Decimal(bid), Decimal(ask)
+        if best_bid <= ZERO or best_ask <= ZERO:
+            raise Transient(f"{symbol} has no bid or no ask now")
+        return Quote(symbol, best_bid, best_ask, self._clock.monotonic())
+
+    def _id(self, symbol: str) -> str:
+        return self._exchange.markets[symbol]["id"]
+
+    async def _ask(self, key: tuple[str, str], start: Callable[[], Awaitable[R]]) -> R:
+        """Join whoever asks the same right now, else ask."""
+        asked: asyncio.Task[R] | None = self._asked.get(key)
+        if asked is None:
+            asked = asyncio.ensure_future(_awaited(start()))
+            self._asked[key] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(key, None))
+        return await asyncio.shield(asked)
+
+    async def _call(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        """One public request. Raises Transient for whatever goes wrong with it: it changes nothing anywhere."""
+        wait = self._closed_until - self._clock.monotonic()
+        if wait > 0:
+            raise Transient(f"the exchange asked for a pause; {wait:.0f} s are left")
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await request()
+        except (errors.DDoSProtection, errors.RateLimitExceeded) as error:
+            self._pause()
+            raise Transient(f"the exchange asked for a pause: {error}") from error
+        except (errors.BaseError, aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
+            raise Transient(f"the exchange gave no market data: {type(error).__name__}: {error}") from error
+
+    def _pause(self) -> None:
+        """Keep quiet for as long as `Retry-After` says (Binance: 429 warns, 418 bans the address)."""
+        headers: Any = self._exchange.last_response_headers or {}
+        said = str(headers.get("Retry-After", ""))
+        self._closed_until = self._clock.monotonic() + (float(said) if said.isdigit() else BANNED_SECONDS)
+
+    async def _keep_markets(self) -> None:
+        while True:
+            try:
+                await self._call(lambda: self._exchange.load_markets(True))
+            except Transient as error:
+                log.warning("the exchange's markets could not be loaded: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._rules.clear()
+            if not self.loaded.is_set():
+                log.info("%d markets loaded", len(self._exchange.markets))
+            self.loaded.set()
+            await asyncio.sleep(RELOAD_SECONDS)
+
+    def _watch(self, symbol: str) -> None:
+        """Stream the symbol's best prices for as long as somebody asks for them."""
+        self._used_at[symbol] = self._clock.monotonic()
+        if symbol not in self._watched:
+            task = asyncio.create_task(self._stream(symbol), name=f"watch {symbol}")
+            self._watched[symbol] = task
+            task.add_done_callback(lambda _: self._watched.pop(symbol, None))
+
+    async def _stream(self, symbol: str) -> None:
+        while (left := self._used_at[symbol] + UNUSED_SECONDS - self._clock.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    seen: Any = await self._exchange.watch_bids_asks([symbol])
+                raw = seen[symbol]["info"]
+                self._quotes[symbol] = self._quote(symbol, raw["b"], raw["a"])
+            except TimeoutError:
+                continue
+            except (errors.BaseError, aiohttp.ClientError, KeyError, Transient) as error:
+                log.debug("the price stream of %s broke: %s", symbol, error)
+                await asyncio.sleep(RETRY_SECONDS)
+        self._quotes.pop(symbol, None)
+        self._used_at.pop(symbol, None)
+        try:
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._exchange.un_watch_bids_asks([symbol])
+        except (errors.BaseError, aiohttp.ClientError, TimeoutError) as error:
+            log.debug("the price stream of %s did not end well: %s", symbol, error)
+
+
+def repointed(urls: Any, base_url: str) -> Any:
+    """Every URL of ccxt's on another origin; paths stay, and `/stream` stays what marks spot streams."""
+    base = urlsplit(base_url)
+    http, websocket = f"{base.scheme}://{base.netloc}", f"{'wss' if base.scheme == 'https' else 'ws'}://{base.netloc}"
+    if isinstance(urls, dict):
+        return {name: repointed(url, base_url) for name, url in urls.items()}  # pyright: ignore[reportUnknownVariableType]
+    parts = urlsplit(str(urls))
+    if parts.scheme in ("ws", "wss"):
+        spot = (parts.hostname or "").startswith(("stream.", "demo-stream"))
+        return websocket + ("/stream" if spot else "") + parts.path
+    return http + parts.path
+
+
+def rules_of(info: Any) -> MarketRules:
+    """Read one symbol of Binance's exchangeInfo."""
+    filters: dict[str, Any] = {one["filterType"]: one for one in info.get("filters", [])}
+    lot = filters.get("LOT_SIZE", {})
+    notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
+    percent = filters.get("PERCENT_PRICE_BY_SIDE", {})
+    return MarketRules(
+        symbol=f"{info['baseAsset']}/{info['quoteAsset']}",
+        base=info["baseAsset"],
+        quote=info["quoteAsset"],
+        trading=info.get("status") == "TRADING",
+        tick=Decimal(filters.get("PRICE_FILTER", {}).get("tickSize", "0")),
+        step=Decimal(lot.get("stepSize", "0")),
+        min_quantity=Decimal(lot.get("minQty", "0")),
+        max_quantity=Decimal(lot.get("maxQty", "0")),
+        market_max_quantity=Decimal(filters.get("MARKET_LOT_SIZE", {}).get("maxQty", "0")),
+        min_notional=Decimal(notional.get("minNotional", "0")),
+        bid_multiplier_up=Decimal(percent.get("bidMultiplierUp", "0")),
+        bid_multiplier_down=Decimal(percent.get("bidMultiplierDown", "0")),
+    )
+
+
+def _levels(raw: Any) -> tuple[Level, ...]:
+    return tuple(Level(Decimal(price), Decimal(quantity)) for price, quantity, *_ in raw)
+
+
+async def _awaited(awaitable: Awaitable[R]) -> R:
+    return await awaitable

@@ -1,0 +1,266 @@
+"""The store over the project's REST interface: each verb is one function of the database.
+
+Money crosses as text in both directions. Every call may be repeated: the functions know a call they have
+answered before, so a lost answer is asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import httpx
+from pydantic import ValidationError
+
+from streams.domain.errors import Broken, Dismissed, ExecutionError, Refused, Transient
+from streams.domain.money import text
+from streams.domain.order import Fill, Order, OrderReport
+from streams.domain.position import Position
+from streams.domain.signal import Account, Brief
+from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
+from supabase import AsyncClient, AsyncClientOptions, acreate_client
+from supabase import PostgrestAPIError as APIError
+
+DEAD_WORKER = "FSD01"
+TRIES = 4
+FIRST_PAUSE_SECONDS = 0.1
+CONNECTIONS = 8
+TRANSIENT_CLASSES = ("08", "40", "53", "55", "57", "58", "PGRST0")
+"""SQLSTATE classes and PostgREST codes of failures that pass: connections, deadlocks, resources, shutdowns."""
+
+
+class SupabaseStore:
+    """Speaks for one registered worker at a time, over a handful of kept connections."""
+
+    def __init__(self, client: AsyncClient, lease_seconds: float, modes: Sequence[str], max_signal_age: float) -> None:
+        self._client = client
+        self._lease_seconds = lease_seconds
+        self._modes = list(modes)
+        self._max_signal_age = max_signal_age
+        self._worker_id: UUID | None = None
+        self._free = asyncio.Semaphore(CONNECTIONS)
+
+    async def register(self, worker_id: UUID) -> None:
+        """Register under a fresh id; every later call goes under it."""
+        await self._call(
+            "worker_register",
+            worker_id,
+            p_modes=self._modes,
+            p_lease_seconds=str(self._lease_seconds),
+            p_max_signal_age_seconds=str(self._max_signal_age),
+        )
+        self._worker_id = worker_id
+
+    async def heartbeat(self) -> Pulse:
+        """Say that this worker lives, and hear what it holds."""
+        answer = await self._call("worker_heartbeat", self._id())
+        return Pulse(bool(answer["alive"]), frozenset(_accounts(answer.get("accounts"))), int(answer.get("surplus", 0)))
+
+    async def retire(self) -> None:
+        """Free every account and end this id for good."""
+        await self._call("worker_retire", self._id())
+
+    async def claim(self, ids: Sequence[UUID] | None) -> Claim:
+        """Take free accounts with work, and read the ready signals of those held."""
+        answer = await self._call("claim_signals", self._id(), p_signal_ids=None if ids is None else _texts(ids))
+        briefs = tuple(_read(Brief, one) for one in answer["signals"])
+        return Claim(tuple(_accounts(answer["taken"])), briefs, bool(answer["more"]))
+
+    async def brief(self, signal_id: UUID) -> Brief | None:
+        """Read one signal anew; none where it is not ready, or not this worker's, any more."""
+        answer = await self._call("signal_brief", self._id(), p_signal_id=str(signal_id))
+        return None if answer["signal"] is None else _read(Brief, answer["signal"])
+
+    async def refuse(self, signal_id: UUID, refusal: Refused) -> bool:
+        """Write a refusal on its row; False where the signal is not this worker's any more."""
+        answer = await self._call(
+            "refuse_signal",
+            self._id(),
+            p_signal_id=str(signal_id),
+            p_code=refusal.code,
+            p_reason=refusal.reason,
+            p_rule_value=refusal.rule_value,
+            p_limit_value=refusal.limit_value,
+        )
+        return answer["outcome"] == "refused"
+
+    async def record_failed_try(self, signal_id: UUID, detail: str) -> bool:
+        """Count a try that broke; True where it was the last one and the signal is refused now."""
+        answer = await self._call("record_failed_try", self._id(), p_signal_id=str(signal_id), p_detail=detail[:500])
+        return answer["outcome"] == "refused"
+
+    async def admit(self, attempt: Attempt) -> Admission:
+        """Ask for admission; the same attempt gets the same answer."""
+        answer = await self._call(
+            "admit_signal",
+            self._id(),
+            p_signal_id=str(attempt.brief.id),
+            p_attempt_id=str(attempt.id),
+            p_plan=_plan(attempt),
+        )
+        return Admission(
+            answer["outcome"], answer.get("code"), answer.get("reason"), int(answer.get("signed_at_ms") or 0)
+        )
+
+    async def record(self, order_id: UUID, report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Booked:
+        """Book what the venue said of an order; booking it again changes nothing."""
+        answer = await self._call(
+            "record_order", self._id(), p_order_id=str(order_id), p_report=_report(report, stop, target)
+        )
+        return Booked(bool(answer["changed"]), str(answer["order_status"]), _read(Position, answer["position"]))
+
+    async def unfinished(self, accounts: Sequence[Account] | None = None) -> Sequence[Unfinished]:
+        """Orders that have not ended, of these accounts or of all held, oldest first."""
+        answer = await self._call("unfinished_orders", self._id(), p_accounts=_account_rows(accounts))
+        return [
+            Unfinished(_read(Order, one["order"]), _read(Brief, one["brief"]), float(one["age"]), bool(one["expired"]))
+            for one in answer["orders"]
+        ]
+
+    async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]:
+        """Positions that hold coins, of these accounts or of all held."""
+        answer = await self._call("open_positions", self._id(), p_accounts=_account_rows(accounts))
+        return [_read(Position, one) for one in answer["positions"]]
+
+    async def release(self, accounts: Sequence[Account]) -> None:
+        """Let accounts go to whoever has room."""
+        await self._call("release_accounts", self._id(), p_accounts=_account_rows(accounts))
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        await self._client.postgrest.aclose()
+
+    def _id(self) -> UUID:
+        if self._worker_id is None:
+            raise Broken("the store was used before a worker was registered")
+        return self._worker_id
+
+    async def _call(self, function: str, worker_id: UUID, **parameters: object) -> dict[str, Any]:
+        """Call a function, again after failures that pass. Raises Transient, Dismissed or Broken."""
+        pause = FIRST_PAUSE_SECONDS
+        for left in reversed(range(TRIES)):
+            try:
+                async with self._free:
+                    answer = await self._client.rpc(function, {"p_worker_id": str(worker_id), **parameters}).execute()
+            except (APIError, httpx.HTTPError) as error:
+                sorted_error = sort_error(error)
+                if not left or not isinstance(sorted_error, Transient):
+                    raise sorted_error from error
+            else:
+                data: Any = answer.data
+                if not isinstance(data, dict):
+                    raise Broken(f"{function} answered {data!r}")
+                return data  # pyright: ignore[reportUnknownVariableType]
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause *= 2
+        raise AssertionError("unreachable")
+
+
+async def connect_store(
+    url: str, service_role_key: str, lease_seconds: float, modes: Sequence[str], max_signal_age: float
+) -> SupabaseStore:
+    """Make a store with few, long-kept connections: more of them only cost more CPU a call."""
+    http = httpx.AsyncClient(
+        timeout=httpx.Timeout(10.0, connect=3.0),
+        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120.0),
+    )
+    options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
+    client = await acreate_client(url, service_role_key, options)
+    return SupabaseStore(client, lease_seconds, modes, max_signal_age)
+
+
+def sort_error(error: APIError | httpx.HTTPError) -> ExecutionError:
+    """Sort a failed call by what to do next."""
+    if isinstance(error, httpx.HTTPError):
+        return Transient(f"the database could not be reached: {type(error).__name__}: {error}")
+    code = str(error.code or "")
+    if code == DEAD_WORKER:
+        return Dismissed(error.message or "this worker was declared dead")
+    passing = code.startswith(TRANSIENT_CLASSES) or (code.isdigit() and len(code) == 3 and int(code) >= 500)
+    if passing or code in ("429", "408"):
+        return Transient(f"the database could not answer: {code} {error.message}")
+    return Broken(f"the database refused the call: {code} {error.message}")
+
+
+def _read(kind: type[Any], row: Any) -> Any:
+    try:
+        return kind.model_validate(row)
+    except ValidationError as error:
+        raise Broken(f"a {kind.__name__} from the database cannot be read: {error}") from error
+
+
+def _accounts(rows: Any) -> list[Account]:
+    return [Account(UUID(one["user_id"]), one["mode"]) for one in rows or []]
+
+
+def _account_rows(accounts: Sequence[Account] | None) -> list[dict[str, str]] | None:
+    if accounts is None:
+        return None
+    return [{"user_id": str(account.user_id), "mode": account.mode} for account in accounts]
+
+
+def _texts(ids: Sequence[UUID]) -> list[str]:
+    return [str(one) for one in ids]
+
+
+def _money(amount: Decimal | None) -> str | None:
+    return None if amount is None else text(amount)
+
+
+def _plan(attempt: Attempt) -> Mapping[str, object]:
+    sized, brief = attempt.sized, attempt.brief
+    return {
+        "position_id": str(attempt.position_id),
+        "order_id": str(attempt.order_id),
+        "client_order_id": attempt.client_order_id,
+        "mode": brief.mode,
+        "trader_version": brief.trader_version,
+        "symbol": brief.symbol,
+        "side": "long",
+        "order": {
+            "type": sized.type,
+            "time_in_force": sized.time_in_force,
+            "quantity": text(sized.quantity),
+            "price": _money(sized.price),
+        },
+        "worst_value": text(sized.worst_value),
+        "fee_reserve": text(sized.fee_reserve),
+        "stop_loss_price": _money(sized.stop_loss_price),
+        "take_profit_price": _money(sized.take_profit_price),
+        "max_loss_usdt": _money(sized.max_loss_usdt),
+        "woken_at": brief.claimed_at,
+        "venue_offset_ms": attempt.venue_offset_ms,
+        "recv_window_ms": attempt.recv_window_ms,
+    }
+
+
+def _report(report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Mapping[str, object]:
+    return {
+        "status": report.status,
+        "exchange_order_id": report.exchange_order_id,
+        "fills": [_fill(fill) for fill in report.fills],
+        "failure_code": report.failure_code,
+        "failure_reason": report.failure_reason,
+        "error_message": report.failure_reason,
+        "raw_response": None if report.raw_response is None else json.loads(report.raw_response, parse_float=str),
+        "stop_loss_price": _money(stop),
+        "take_profit_price": _money(target),
+    }
+
+
+def _fill(fill: Fill) -> Mapping[str, str]:
+    return {
+        "exchange_trade_id": fill.exchange_trade_id,
+        "price": text(fill.price),
+        "quantity": text(fill.quantity),
+        "value": text(fill.value),
+        "fee": text(fill.fee),
+        "fee_asset": fill.fee_asset,
+        "fee_usdt": text(fill.fee_usdt),
+        "executed_at": fill.executed_at.isoformat(),
+    }

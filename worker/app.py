@@ -1,0 +1,236 @@
+"""The composition root: settings become adapters, adapters become streams; run until told to stop, then drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal as signals
+from typing import Any
+from uuid import uuid4
+
+import reactivex as rx
+import structlog
+from reactivex import Observable, abc
+from reactivex import operators as ops
+from reactivex.scheduler.eventloop import AsyncIOScheduler
+
+from streams.accounts import Presence
+from streams.aio import from_callbacks
+from streams.domain.position import Position
+from streams.domain.signal import Account
+from streams.execution import Execution, ExecutionSettings
+from streams.in_hand import InHand
+from streams.intake import Intake
+from streams.outcome import Deferred, Dropped, Failed, InDoubt, Opened, Outcome, Resting, TurnedAway
+from streams.pipeline import Pipeline, positions_opened
+from streams.ports import Hint
+from streams.recovery import Recovery
+from streams.tracker import Tracker, TrackingSettings
+from worker.adapters import realtime
+from worker.adapters.ccxt_exchange import CcxtMarket
+from worker.adapters.clock import SystemClock
+from worker.adapters.paper_exchange import PaperExchange
+from worker.adapters.supabase_store import SupabaseStore, connect_store
+from worker.config import Settings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("worker")
+
+RECHECK_SECONDS = 5.0
+REGISTER_PAUSE_SECONDS = 2.0
+
+
+class App:
+    """One worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopped = asyncio.Event()
+        self._broken: BaseException | None = None
+
+    def stop(self) -> None:
+        """Ask for a clean end."""
+        self._stopped.set()
+
+    async def run(self) -> int:
+        """Serve until stopped. Returns the exit code: 0 after a clean drain, 1 where something was cut short."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._alarm_of_loop)
+        for number in (signals.SIGINT, signals.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        settings, clock = self._settings, SystemClock()
+        store = await connect_store(
+            settings.supabase_url,
+            settings.supabase_service_role_key.get_secret_value(),
+            settings.lease_seconds,
+            settings.modes,
+            settings.max_signal_age,
+        )
+        market = CcxtMarket(clock, settings.exchange_base_url)
+        await market.start()
+        try:
+            return await self._serve(store, market, clock)
+        finally:
+            await market.close()
+            await store.close()
+
+    async def _serve(self, store: SupabaseStore, market: CcxtMarket, clock: SystemClock) -> int:
+        settings, in_hand = self._settings, InHand()
+        exchanges = {"paper": PaperExchange(market, clock)}
+        intake = Intake(store, clock, self._alarm)
+        tracking = TrackingSettings(settings.poll_interval, settings.max_execution_time)
+        tracker = Tracker(store, market, exchanges, clock, tracking, in_hand)
+        execution = Execution(
+            store,
+            market,
+            exchanges,
+            clock,
+            uuid4,
+            ExecutionSettings(settings.default_slippage, settings.recv_window_ms),
+            in_hand,
+        )
+
+        def busy() -> frozenset[Account]:
+            return intake.accounts | tracker.accounts
+
+        presence = Presence(store, uuid4, settings.lease_seconds, busy, execution.keep_only, self._alarm)
+        if not await self._registered(presence):
+            return 0
+        pipeline = Pipeline(
+            presence,
+            intake,
+            execution,
+            tracker,
+            Recovery(store, market, exchanges, in_hand),
+            settings.sweep_interval,
+            RECHECK_SECONDS,
+            AsyncIOScheduler(asyncio.get_running_loop()),
+        )
+        await self._market_loaded(market)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        subscription = self._subscribe(pipeline, done)
+        log.info("ready", modes=list(settings.modes), realtime=settings.realtime)
+        await self._until_stopped_or(done)
+        code = await self._drain(pipeline, intake, done)
+        subscription.dispose()
+        await self._retire(presence)
+        return code
+
+    def _subscribe(self, pipeline: Pipeline, done: asyncio.Future[None]) -> abc.DisposableBase:
+        outcomes = pipeline.outcomes(self._hints()).pipe(ops.do_action(_report), ops.publish())
+        opened: Observable[Position] = positions_opened(outcomes)
+        opened.subscribe(lambda position: log.debug("position_opened", position=str(position.id)), self._fail(done))
+        outcomes.subscribe(_nothing, self._fail(done), lambda: done.done() or done.set_result(None))
+        return outcomes.connect() or rx.disposable.Disposable()
+
+    def _hints(self) -> Observable[Hint]:
+        if not self._settings.realtime:
+            return rx.never()
+        key = self._settings.supabase_service_role_key.get_secret_value()
+        return from_callbacks(realtime.listen(f"{self._settings.supabase_url}/realtime/v1", key))
+
+    async def _registered(self, presence: Presence) -> bool:
+        """Register, however long the database takes to answer; False when told to stop before."""
+        while not self._stopped.is_set():
+            try:
+                await presence.register()
+            except Exception as error:
+                self._alarm(error)
+                await self._pause(REGISTER_PAUSE_SECONDS)
+            else:
+                return True
+        return False
+
+    async def _market_loaded(self, market: CcxtMarket) -> None:
+        """Give the markets a moment: without them no signal can be traded, only refused or left waiting."""
+        loaded = asyncio.create_task(market.loaded.wait())
+        stopped = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait([loaded, stopped], timeout=15.0, return_when=asyncio.FIRST_COMPLETED)
+        for task in (loaded, stopped):
+            task.cancel()
+
+    async def _until_stopped_or(self, done: asyncio.Future[None]) -> None:
+        stopped = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait([stopped, done], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+
+    async def _drain(self, pipeline: Pipeline, intake: Intake, done: asyncio.Future[None]) -> int:
+        """Finish what is in hand, within the time allowed."""
+        if done.done():
+            log.error("the pipeline ended by itself", error=repr(self._broken))
+            return 1
+        log.info("stopping", in_hand=intake.working)
+        pipeline.stop()
+        await asyncio.wait([done], timeout=self._settings.drain_seconds)
+        if not done.done():
+            log.warning("stopped with work in hand; recovery takes it from its rows", in_hand=intake.working)
+            return 1
+        return 0
+
+    async def _retire(self, presence: Presence) -> None:
+        try:
+            await presence.retire()
+        except Exception as error:
+            log.warning("could not sign off; the lease will end by itself", error=str(error))
+        else:
+            log.info("stopped")
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _fail(self, done: asyncio.Future[None]) -> Any:
+        def on_error(error: Exception) -> None:
+            self._broken = error
+            if not done.done():
+                done.set_result(None)
+
+        return on_error
+
+    def _alarm(self, error: Exception) -> None:
+        log.warning("the database is out of reach; signals wait in their table", error=str(error))
+
+    def _alarm_of_loop(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        log.error("unexpected", what=context.get("message"), error=repr(error), exc_info=error)
+
+
+def _report(outcome: Outcome) -> None:
+    """Log an outcome, with the ids that lead to its rows."""
+    match outcome:
+        case Opened(position=position):
+            log.info(
+                "opened",
+                position=str(position.id),
+                signal=str(position.signal_id),
+                symbol=position.symbol,
+                quantity=str(position.entry_quantity),
+                price=str(position.entry_price),
+            )
+        case Resting(order=order):
+            log.info("resting", order=str(order.id), symbol=order.symbol, price=str(order.price))
+        case Failed(position=position):
+            log.warning("failed", position=str(position.id), code=position.failure_code)
+        case TurnedAway(signal_id=signal_id, code=code, reason=reason):
+            log.info("refused", signal=str(signal_id), code=code, reason=reason)
+        case Deferred(signal_id=signal_id, reason=reason):
+            log.info("deferred", signal=str(signal_id), reason=reason)
+        case Dropped(signal_id=signal_id, reason=reason):
+            log.debug("dropped", signal=str(signal_id), reason=reason)
+        case InDoubt(order_id=order_id, reason=reason):
+            log.warning("in doubt", order=str(order_id), reason=reason)
+
+
+def _nothing(_: object) -> None:
+    """The trunk's last step, which cannot raise."""
+
+
+def serve(settings: Settings) -> int:
+    """Run a worker until SIGINT or SIGTERM. Returns the process's exit code."""
+    logging.captureWarnings(True)
+
+    async def main() -> int:
+        return await App(settings).run()
+
+    return asyncio.run(main())

@@ -1,0 +1,113 @@
+"""Settings from the environment or `.env`. A half-configured worker says what is missing and does not start."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MODES = ("paper", "testnet", "live")
+SERVED = ("paper",)
+"""The modes that this release trades in; a signal of another is answered with `mode_not_allowed`."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text is one line and says which and what to do."""
+
+
+class Settings(BaseSettings):
+    """What the operator decides. Durations in seconds unless their name says otherwise."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    supabase_url: str
+    supabase_service_role_key: SecretStr
+    exchange_base_url: str | None = None
+    allowed_modes: Annotated[tuple[str, ...], NoDecode] = ("paper", "testnet")
+    max_execution_time: Seconds = 60.0
+    poll_interval: Seconds = 1.0
+    default_slippage: Annotated[Decimal, Field(ge=0, lt=100)] = Decimal("0.5")
+    max_signal_age: Seconds = 120.0
+    sweep_interval: Seconds = 2.0
+    lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
+    recv_window_ms: Annotated[int, Field(gt=0, le=60_000)] = 5000
+    unknown_margin_seconds: Seconds = 15.0
+    drain_seconds: Seconds = 20.0
+    realtime: bool = True
+    log_format: Annotated[str, Field(pattern="^(auto|text|json)$")] = "auto"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @field_validator("allowed_modes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_modes")
+    @classmethod
+    def _known(cls, modes: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [mode for mode in modes if mode not in MODES]
+        if unknown or not modes:
+            raise ValueError(f"must name some of {', '.join(MODES)}, was {', '.join(modes) or 'empty'}")
+        return modes
+
+    @field_validator("supabase_url", "exchange_base_url")
+    @classmethod
+    def _origin(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"must be a URL such as https://project.supabase.co, was {url!r}")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.recv_window_ms > self.lease_seconds * 500:
+            raise ValueError(
+                f"RECV_WINDOW_MS: {self.recv_window_ms} is above half of LEASE_SECONDS ({self.lease_seconds:g} s); "
+                "a worker that slept could still place an order. Lower it or raise LEASE_SECONDS"
+            )
+        if "live" in self.allowed_modes and self.exchange_base_url is not None:
+            raise ValueError("EXCHANGE_BASE_URL: must not be set where ALLOWED_MODES names live; unset one of them")
+        return self
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes to serve: allowed here, and supported."""
+        return tuple(mode for mode in self.allowed_modes if mode in SERVED)
+
+
+def read_settings(env_file: Path | None = None) -> Settings:
+    """Read the settings; what the environment says wins over the file. Raises SettingsError."""
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"{env_file}: there is no such file; name the env file that the sandbox or you wrote")
+    try:
+        settings = Settings(_env_file=env_file or ".env")  # pyright: ignore[reportCallIssue]
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+    if not settings.modes:
+        raise SettingsError(f"ALLOWED_MODES: this release trades in {', '.join(SERVED)} only; name it")
+    return settings
+
+
+def _sentence(error: ValidationError) -> str:
+    """All that is wrong, in one line."""
+    missing: list[str] = []
+    wrong: list[str] = []
+    for one in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in one["loc"]).upper()
+        if one["type"] == "missing":
+            missing.append(name)
+        else:
+            message = one["msg"].removeprefix("Value error, ")
+            wrong.append(f"{name}: {message}" if name else message)
+    said = list(wrong)
+    if missing:
+        said.append(f"missing: {', '.join(missing)}; set them in the environment or in .env")
+    return "; ".join(said)
