@@ -182,6 +182,7 @@ class Server:
                 death_signal=signal.SIGQUIT,
             )
             if self._came_up(cluster):
+                self._wanted_port = self._port  # a restart serves the same clients
                 return
             said = _tail(self.log, mark)
             if "could not bind" in said and self._wanted_port:
