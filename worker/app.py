@@ -12,6 +12,7 @@ import reactivex as rx
 import structlog
 from reactivex import Observable, abc
 from reactivex import operators as ops
+from reactivex.disposable import Disposable
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from streams.accounts import Presence
@@ -119,8 +120,8 @@ class App:
         outcomes = pipeline.outcomes(self._hints()).pipe(ops.do_action(_report), ops.publish())
         opened: Observable[Position] = positions_opened(outcomes)
         opened.subscribe(lambda position: log.debug("position_opened", position=str(position.id)), self._fail(done))
-        outcomes.subscribe(_nothing, self._fail(done), lambda: done.done() or done.set_result(None))
-        return outcomes.connect() or rx.disposable.Disposable()
+        outcomes.subscribe(_nothing, self._fail(done), lambda: _settle(done))
+        return outcomes.connect() or Disposable()
 
     def _hints(self) -> Observable[Hint]:
         if not self._settings.realtime:
@@ -183,8 +184,7 @@ class App:
     def _fail(self, done: asyncio.Future[None]) -> Any:
         def on_error(error: Exception) -> None:
             self._broken = error
-            if not done.done():
-                done.set_result(None)
+            _settle(done)
 
         return on_error
 
@@ -220,6 +220,11 @@ def _report(outcome: Outcome) -> None:
             log.debug("dropped", signal=str(signal_id), reason=reason)
         case InDoubt(order_id=order_id, reason=reason):
             log.warning("in doubt", order=str(order_id), reason=reason)
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def _nothing(_: object) -> None:

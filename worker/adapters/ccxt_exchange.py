@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from ccxt import pro
-from ccxt.base import errors
+from ccxt import pro  # pyright: ignore[reportMissingTypeStubs]
+from ccxt.base import errors  # pyright: ignore[reportMissingTypeStubs]
 
 from streams.domain.errors import Refused, Transient
 from streams.domain.market import Book, Level, MarketRules, Quote
@@ -216,7 +216,7 @@ def rules_of(info: Any) -> MarketRules:
     """Read one symbol of Binance's exchangeInfo."""
     filters: dict[str, Any] = {one["filterType"]: one for one in info.get("filters", [])}
     lot = filters.get("LOT_SIZE", {})
-    notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
+    notional: Any = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
     percent = filters.get("PERCENT_PRICE_BY_SIDE", {})
     return MarketRules(
         symbol=f"{info['baseAsset']}/{info['quoteAsset']}",

@@ -12,7 +12,7 @@ import logging
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from realtime import (
@@ -130,9 +130,9 @@ class BroadcastLine(Line):
         self.hint(Hint(everything=True, reason="broadcast joined"))
 
     def _on_signals(self, payload: Any) -> None:
-        message: Any = payload.get("payload", payload) if isinstance(payload, dict) else {}
-        ids = _ids(message.get("ids")) if isinstance(message, dict) else None
-        if ids is None or (isinstance(message, dict) and message.get("more")):
+        message = _object(_object(payload).get("payload", payload))
+        ids = _ids(message.get("ids"))
+        if ids is None or message.get("more"):
             self.hint(Hint(everything=True, reason="broadcast"))
         else:
             self.hint(Hint(ids=ids, reason="broadcast"))
@@ -166,9 +166,8 @@ class RowsLine(Line):
         """Joined is not subscribed: the system message tells."""
 
     def _on_row(self, payload: Any) -> None:
-        data: Any = payload.get("data") if isinstance(payload, dict) else None
-        record: Any = data.get("record") if isinstance(data, dict) else None
-        ids = _ids([record.get("id")]) if isinstance(record, dict) else None
+        record = _object(_object(_object(payload).get("data")).get("record"))
+        ids = _ids([record.get("id")])
         if ids is None:
             self.hint(Hint(everything=True, reason="row without id"))
         elif record.get("decision", "enter_trade") == "enter_trade" and record.get("status", "ready") == "ready":
@@ -202,12 +201,17 @@ def _private() -> Any:
     }
 
 
-def _ids(written: object) -> tuple[UUID, ...] | None:
+def _object(written: Any) -> dict[str, Any]:
+    """What should be a JSON object, or an empty one."""
+    return cast("dict[str, Any]", written) if isinstance(written, dict) else {}
+
+
+def _ids(written: Any) -> tuple[UUID, ...] | None:
     """The ids of a message, or none where it does not hold ids."""
     if not isinstance(written, list):
         return None
     try:
-        return tuple(UUID(str(one)) for one in written)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return tuple(UUID(str(one)) for one in cast("list[object]", written))
     except ValueError:
         return None
 

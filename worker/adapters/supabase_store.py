@@ -11,11 +11,11 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from streams.domain.errors import Broken, Dismissed, ExecutionError, Refused, Transient
 from streams.domain.money import text
@@ -25,6 +25,8 @@ from streams.domain.signal import Account, Brief
 from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from supabase import PostgrestAPIError as APIError
+
+Row = TypeVar("Row", bound=BaseModel)
 
 DEAD_WORKER = "FSD01"
 TRIES = 4
@@ -187,14 +189,14 @@ def sort_error(error: APIError | httpx.HTTPError) -> ExecutionError:
     return Broken(f"the database refused the call: {code} {error.message}")
 
 
-def _read(kind: type[Any], row: Any) -> Any:
+def _read(kind: type[Row], row: Any) -> Row:
     try:
         return kind.model_validate(row)
     except ValidationError as error:
         raise Broken(f"a {kind.__name__} from the database cannot be read: {error}") from error
 
 
-def _accounts(rows: Any) -> list[Account]:
+def _accounts(rows: list[dict[str, str]] | None) -> list[Account]:
     return [Account(UUID(one["user_id"]), one["mode"]) for one in rows or []]
 
 
