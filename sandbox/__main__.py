@@ -20,7 +20,7 @@ from sandbox.migrations import MigrationError
 from sandbox.ports import PortBusy
 from sandbox.postgres import PostgresError
 from sandbox.rest import RestError
-from sandbox.stack import Options, Stack, StackFailed
+from sandbox.stack import PROJECT, Options, Stack, StackFailed
 
 app = typer.Typer(
     add_completion=False,
@@ -60,10 +60,13 @@ def up(
     seed: Annotated[int, typer.Option(help="Of the venue's prices.")] = 1,
     symbols: Annotated[int, typer.Option(min=1, max=3000, help="How many the venue lists.")] = 24,
     fsync: Annotated[bool, typer.Option(help="Survive a power cut.")] = True,
+    project: Annotated[
+        Path, typer.Option(envvar="SANDBOX_PROJECT", help="The folder of migrations, functions and seed.sql.")
+    ] = PROJECT,
 ) -> None:
     """Start everything, print `ready`, and run until interrupted."""
     place = (env_file or data / "env").resolve()
-    options = Options(data.resolve(), api_port, db_port, venue_port, seed, symbols, fsync, place)
+    options = Options(data.resolve(), api_port, db_port, venue_port, seed, symbols, fsync, place, project.resolve())
     raise typer.Exit(asyncio.run(_run(options)))
 
 

@@ -34,6 +34,8 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+# What the HTTP client would add and the caller did not say.
+_OUR_OWN = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Content-Range, Content-Location, Location, X-Supabase-Api-Version",
@@ -133,7 +135,12 @@ class Gateway:
         body = await request.read() if request.body_exists else None
         try:
             async with self._session.request(
-                request.method, target, headers=headers, data=body, allow_redirects=False
+                request.method,
+                target,
+                headers=headers,
+                skip_auto_headers=_OUR_OWN,
+                data=body,
+                allow_redirects=False,
             ) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:

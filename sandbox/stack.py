@@ -31,7 +31,7 @@ from sandbox.venue.exchange import Venue
 _WATCH_SECONDS = 0.2
 _RESTARTS = 3
 _RESTART_WINDOW = 30.0
-_PROJECT = Path(__file__).resolve().parent.parent / "supabase"
+PROJECT = Path(__file__).resolve().parent.parent / "supabase"
 
 Say = Callable[[str], None]
 
@@ -52,7 +52,7 @@ class Options:
     symbols: int = 24
     fsync: bool = True
     env_file: Path | None = None
-    project: Path = _PROJECT
+    project: Path = PROJECT
 
 
 class Stack:
