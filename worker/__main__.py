@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +14,47 @@ from worker import config, log
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 BAD_SETTINGS = 2
+INTERRUPTED = 130
 EnvFile = Annotated[Path | None, typer.Option("--env-file", help="Read settings from this file instead of .env.")]
 
 
 @app.command()
-def run(env_file: EnvFile = None) -> None:
+def run(
+    env_file: EnvFile = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, text or json; LOG_FORMAT otherwise.")] = None,
+) -> None:
     """Serve the project at SUPABASE_URL until stopped."""
     settings = _settings(env_file)
-    log.configure(settings.log_level, settings.log_format, [settings.supabase_service_role_key.get_secret_value()])
+    log.configure(
+        settings.log_level, log_format or settings.log_format, [settings.supabase_service_role_key.get_secret_value()]
+    )
     from worker.app import serve  # its libraries take a second to import, which no bad setting should wait for
 
     raise typer.Exit(serve(settings))
+
+
+@app.command()
+def demo(
+    signals: Annotated[
+        int, typer.Option(min=3, max=1000, help="How many signals; the last two are planted bad ones.")
+    ] = 20,
+    mode: Annotated[str, typer.Option(help="paper, the mode that this release trades in.")] = "paper",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON last, for programs.")] = False,
+) -> None:
+    """Show it all: an embedded Supabase and exchange, a worker, signals, and positions opening live."""
+    from worker.demo import DemoError, demonstrate
+
+    if mode not in config.SERVED:
+        typer.echo(f"fillstream: --mode {mode}: this release demonstrates {', '.join(config.SERVED)} only", err=True)
+        raise typer.Exit(BAD_SETTINGS)
+    try:
+        code = asyncio.run(demonstrate(signals, mode, as_json))
+    except DemoError as error:
+        typer.echo(f"fillstream: the demonstration ended early: {error}", err=True)
+        code = 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    raise typer.Exit(code)
 
 
 @app.command()
