@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -100,6 +101,7 @@ def test_data_where_only_root_may_go(installation: Installation, tmp_path: Path)
     assert not place.is_relative_to(tmp_path)
     server.start()
     server.stop()
+    shutil.rmtree(place.parent)
 
 
 def test_a_setting_without_a_server_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
