@@ -1,0 +1,177 @@
+"""The control endpoints under /_control, for tests and demonstrations alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, cast
+
+from aiohttp import web
+
+from sandbox.venue.book import Level
+from sandbox.venue.clock import VenueClock
+from sandbox.venue.faults import Fault, Faults
+from sandbox.venue.fill_plan import FillPlan
+from sandbox.venue.fixed_point import exact, text
+from sandbox.venue.ledger import Ledger
+from sandbox.venue.market import Market
+from sandbox.venue.request_weight import RequestWeight
+
+__all__ = ["Control"]
+
+_LONGEST_OFFSET_MS = 7 * 24 * 3_600_000
+
+
+class Control:
+    """Sets what a test wants set. Wrong input is answered with 400 and a sentence, and changes nothing."""
+
+    def __init__(
+        self,
+        markets: Mapping[str, Market],
+        clock: VenueClock,
+        faults: Faults,
+        ledger: Ledger,
+        weight: RequestWeight,
+        cut_streams: Callable[[], int],
+    ) -> None:
+        self.fills: dict[str, FillPlan] = {}
+        self._markets = markets
+        self._clock = clock
+        self._faults = faults
+        self._ledger = ledger
+        self._weight = weight
+        self._cut_streams = cut_streams
+
+    def add_routes(self, application: web.Application) -> None:
+        router = application.router
+        router.add_get("/_control/ledger", self._show_ledger)
+        router.add_get("/_control/faults", self._show_faults)
+        router.add_delete("/_control/faults", self._clear_faults)
+        router.add_delete("/_control/weight", self._forgive)
+        changes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "price": self._price,
+            "book": self._book,
+            "clock": self._set_clock,
+            "fills": self._fills,
+            "balance": self._balance,
+            "faults": self._plan_fault,
+            "reset": self._reset,
+            "streams": self._streams,
+        }
+        for name, change in changes.items():
+            router.add_post(f"/_control/{name}", _carrying_out(change))
+
+    async def _show_ledger(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._ledger.document())
+
+    async def _show_faults(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"faults": [fault.document() for fault in self._faults.planned]})
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        del request
+        self._faults.clear()
+        return web.json_response({"faults": []})
+
+    async def _forgive(self, request: web.Request) -> web.Response:
+        del request
+        self._weight.forgive()
+        return web.json_response({})
+
+    def _price(self, body: dict[str, Any]) -> dict[str, Any]:
+        market = self._market(body)
+        if "price" not in body:
+            raise ValueError("price is missing: a price as text, or null to let it move")
+        price = body["price"]
+        market.hold(None if price is None else _amount(price, "price"))
+        return {"symbol": market.instrument.symbol, "price": None if market.held is None else text(market.held)}
+
+    def _book(self, body: dict[str, Any]) -> dict[str, Any]:
+        market = self._market(body)
+        market.set_book(_levels(body.get("bids"), "bids"), _levels(body.get("asks"), "asks"))
+        return {"symbol": market.instrument.symbol}
+
+    def _set_clock(self, body: dict[str, Any]) -> dict[str, Any]:
+        offset = body.get("offset_ms")
+        if not isinstance(offset, int) or isinstance(offset, bool) or abs(offset) > _LONGEST_OFFSET_MS:
+            raise ValueError("offset_ms is a whole number of milliseconds, a week either way at most")
+        self._clock.offset_ms = offset
+        return {"offset_ms": offset, "serverTime": self._clock.now_ms()}
+
+    def _fills(self, body: dict[str, Any]) -> dict[str, Any]:
+        symbol = self._market(body).instrument.symbol
+        plan = self.fills[symbol] = FillPlan.read(body)
+        return {"symbol": symbol, "mode": plan.mode, "parts": plan.parts, "seconds": plan.seconds}
+
+    def _balance(self, body: dict[str, Any]) -> dict[str, Any]:
+        api_key, asset = body.get("apiKey"), body.get("asset")
+        account = self._ledger.accounts.get(api_key) if isinstance(api_key, str) else None
+        if account is None:
+            raise ValueError("apiKey is none of the venue's accounts")
+        if not isinstance(asset, str) or not asset:
+            raise ValueError("asset is an asset's name, such as USDT")
+        free = body.get("free")
+        _amount(free, "free")
+        account.balance(asset).free = Decimal(cast("str", free))
+        return {"apiKey": api_key, "asset": asset, "free": free}
+
+    def _plan_fault(self, body: dict[str, Any]) -> dict[str, Any]:
+        fault = Fault.read(body)
+        self._faults.plan(fault)
+        return fault.document()
+
+    def _reset(self, body: dict[str, Any]) -> dict[str, Any]:
+        del body
+        self._ledger.reset()
+        return {}
+
+    def _streams(self, body: dict[str, Any]) -> dict[str, Any]:
+        if body != {"drop": True}:
+            raise ValueError('the only thing to do to the streams is {"drop": true}')
+        return {"dropped": self._cut_streams()}
+
+    def _market(self, body: dict[str, Any]) -> Market:
+        symbol = body.get("symbol")
+        market = self._markets.get(symbol.replace("/", "").upper()) if isinstance(symbol, str) else None
+        if market is None:
+            raise ValueError(f"symbol {symbol!r} is not listed; name one such as BTCUSDT or BTC/USDT")
+        return market
+
+
+def _carrying_out(
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Callable[[web.Request], Any]:
+    async def carry_out(request: web.Request) -> web.Response:
+        sent = await request.text()
+        try:
+            body: Any = json.loads(sent) if sent else {}
+            if not isinstance(body, dict):
+                raise ValueError("the body is a JSON object")
+            return web.json_response(change(cast("dict[str, Any]", body)))
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
+
+    return carry_out
+
+
+def _amount(value: Any, name: str) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is an amount as text, such as '0.25'")
+    return exact(value)
+
+
+def _levels(value: Any, name: str) -> list[Level] | None:
+    if value is None:
+        return None
+    wrong = f"{name} is a list of pairs of texts, price and quantity, or null"
+    if not isinstance(value, list):
+        raise ValueError(wrong)
+    levels: list[Level] = []
+    for pair in cast("list[Any]", value):
+        if not isinstance(pair, list) or len(cast("list[Any]", pair)) != 2:
+            raise ValueError(wrong)
+        price, quantity = cast("list[Any]", pair)
+        levels.append((_amount(price, "a price"), _amount(quantity, "a quantity")))
+    return levels
