@@ -20,6 +20,7 @@ import httpx
 import psycopg
 import pytest
 
+from sandbox.rest import find_postgrest
 from tests.conftest import SandboxProcess, StartSandbox
 
 _ENV = {
@@ -212,7 +213,12 @@ def test_an_ordinary_user_can_run_it(scratch: Path, stack: SandboxProcess) -> No
     home = Path(tempfile.mkdtemp(dir=scratch))
     os.chown(home, account.pw_uid, account.pw_gid)
     paths = [str(here), *(path for path in sys.path if path.endswith("site-packages"))]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(paths)}
+    postgrest = shutil.copy(find_postgrest(), home / "postgrest")  # ours may lie where only root may go
+    environment = os.environ | {
+        "HOME": str(home),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "SANDBOX_POSTGREST": str(postgrest),
+    }
     log = (scratch / "ordinary.log").open("w+")
     command = [*become, python, "-m", "sandbox", "up", "--api-port=0", "--db-port=0", "--venue-port=0"]
     process = subprocess.Popen(
