@@ -21,14 +21,15 @@ declare
   found jsonb;
 begin
   select jsonb_agg(
-    fillstream.numbers_as_text(to_jsonb(working)) || jsonb_build_object(
-      'recv_window_ms', working.recv_window_ms,
-      'signed_at_ms', fillstream.epoch_ms(working.signed_at),
-      'fills', (select count(*) from public.trades as trade where trade.order_id = working.id),
+    jsonb_build_object(
+      'order', fillstream.numbers_as_text(to_jsonb(working)) || jsonb_build_object(
+        'signed_at_ms', fillstream.epoch_ms(working.signed_at),
+        'fills', (select count(*) from public.trades as trade where trade.order_id = working.id)
+      ),
       'position', fillstream.numbers_as_text(to_jsonb(position)),
-      'signal', fillstream.briefs(array[position.signal_id]) -> 0,
-      'risk_config', trader.risk_config::text,
-      'age_seconds', extract(epoch from clock_timestamp() - working.created_at)::text,
+      'brief', fillstream.briefs(array[position.signal_id]) -> 0,
+      -- Seconds since admission, and whether the signal would be too old by now.
+      'age', extract(epoch from clock_timestamp() - working.created_at)::text,
       'expired', coalesce(signal.expires_at <= clock_timestamp(), false)
         or extract(epoch from clock_timestamp() - signal.ready_at) > worker.max_signal_age_seconds,
       'now_ms', fillstream.epoch_ms(clock_timestamp())
@@ -38,7 +39,6 @@ begin
   join public.orders as working on working.user_id = account.user_id and working.mode = account.mode
   join public.positions as position on position.id = working.position_id
   join public.signals as signal on signal.id = position.signal_id
-  join public.traders as trader on trader.id = position.trader_id
   where working.status in ('created', 'submitting', 'submitted', 'partially_filled', 'unknown');
   return jsonb_build_object('orders', coalesce(found, '[]'));
 end $$;
