@@ -135,9 +135,7 @@ class Server:
         self.data.chmod(self.data.stat().st_mode | 0o011)
         if self._account.may_enter(self.data):
             return plain
-        place = _system_folder(self.data, self._account)
-        plain.symlink_to(place)
-        return place
+        return _relocated(plain, self._account)
 
     def _create(self, cluster: Path) -> None:
         cluster.mkdir(mode=0o700, exist_ok=True)
@@ -254,20 +252,20 @@ def _serves(pid: int, cluster: Path) -> bool:
         return False
 
 
-def _system_folder(data: Path, account: Account) -> Path:
-    """A fresh folder the account can reach; those whose data directory has gone are removed on the way."""
+def _relocated(plain: Path, account: Account) -> Path:
+    """Link `plain` to a fresh folder the account can reach; folders nobody links to any more are removed."""
     _SYSTEM_CLUSTERS.mkdir(mode=0o755, exist_ok=True)
     for old in _SYSTEM_CLUSTERS.iterdir():
-        origin = old / "origin"
         with suppress(OSError):
-            if not (Path(origin.read_text()) / "cluster").is_symlink():
+            if not Path((old / "origin").read_text()).is_symlink():
                 shutil.rmtree(old)
     folder = Path(tempfile.mkdtemp(dir=_SYSTEM_CLUSTERS))
     folder.chmod(0o711)
-    (folder / "origin").write_text(str(data.resolve()))
     cluster = folder / "cluster"
     cluster.mkdir(mode=0o700)
     os.chown(cluster, account.uid, account.gid)
+    plain.symlink_to(cluster)
+    (folder / "origin").write_text(str(plain.absolute()))  # last: from here on it may be found unlinked
     return cluster
 
 
