@@ -12,6 +12,8 @@ R = TypeVar("R")
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 AVERAGE_PLACES = Decimal("1e-18")
+SMALLEST, LARGEST = Decimal("1e-18"), Decimal("1e15")
+"""No market has prices beyond these; what is written beyond them is a mistake, and would not fit 60 digits."""
 HUNDRED = Decimal(100)
 ZERO = Decimal(0)
 

@@ -18,7 +18,7 @@ def _number(value: object) -> object:
     return value
 
 
-Number = Annotated[Decimal, BeforeValidator(_number)]
+Number = Annotated[Decimal, BeforeValidator(_number), Field(max_digits=33, decimal_places=18)]
 Percentage = Annotated[Number, Field(gt=0, lt=100)]
 
 
@@ -48,8 +48,8 @@ class RiskConfig(BaseModel):
     def read(cls, written: str | None) -> RiskConfig:
         """Read the JSON text of the column. Raises Refused with `invalid_risk_config`."""
         try:
-            document: Any = json.loads(written or "null", parse_float=Decimal)
-        except json.JSONDecodeError:
+            document: Any = json.loads(written or "null", parse_float=Decimal, parse_int=Decimal)
+        except (json.JSONDecodeError, RecursionError):
             raise Refused("invalid_risk_config", "The trader's risk_config is not JSON.") from None
         if not isinstance(document, dict):
             raise Refused("invalid_risk_config", "The trader's risk_config must be an object with a position_size.")

@@ -11,12 +11,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from streams.domain.errors import Refused
-from streams.domain.money import ZERO
+from streams.domain.money import AVERAGE_PLACES, EXACT, LARGEST, SMALLEST, text
 from streams.domain.risk_config import RiskConfig
 
 Mode = Literal["paper", "testnet", "live"]
 QUOTE_CURRENCY = "USDT"
-SYMBOL = re.compile(r"^[A-Z0-9]{1,20}/[A-Z0-9]{1,20}$")
+SHOWN_LENGTH = 60
+SYMBOL = re.compile(r"[A-Z0-9]{1,20}/[A-Z0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,9 @@ def validate(brief: Brief) -> Signal:
     if brief.side == "short":
         raise Refused("short_not_supported", "Short positions are not supported; only long signals are traded.")
     if brief.side != "long":
-        raise Refused("invalid_signal", f"The side must be long or short, was {brief.side!r}.", brief.side)
+        raise Refused("invalid_signal", f"The side must be long or short, was {_shown(brief.side)}.")
     if brief.order_type not in ("market", "limit"):
-        raise Refused("invalid_signal", f"The order type must be market or limit, was {brief.order_type!r}.")
+        raise Refused("invalid_signal", f"The order type must be market or limit, was {_shown(brief.order_type)}.")
     reference = _price("price", brief.price)
     limit = _price("limit_price", brief.limit_price)
     if brief.order_type == "limit" and limit is None:
@@ -138,7 +139,12 @@ def validate(brief: Brief) -> Signal:
     stop = _price("stop_loss", brief.stop_loss)
     target = _price("take_profit", brief.take_profit)
     if stop is not None and target is not None and stop >= target:
-        raise Refused("invalid_stop", f"The stop {stop} of a long must be below its target {target}.", stop, target)
+        raise Refused(
+            "invalid_stop",
+            f"The stop {text(stop)} of a long must be below its target {text(target)}.",
+            text(stop),
+            text(target),
+        )
     return Signal(
         brief=brief,
         symbol=symbol,
@@ -151,9 +157,11 @@ def validate(brief: Brief) -> Signal:
 
 
 def _symbol(symbol: str | None) -> str:
-    if symbol is None or not SYMBOL.match(symbol):
+    if symbol is None or not SYMBOL.fullmatch(symbol):
         raise Refused(
-            "unknown_symbol", f"{symbol!r} is no symbol; write base and quote with a slash, as in BTC/USDT.", symbol
+            "unknown_symbol",
+            f"{_shown(symbol)} is no symbol; write base and quote with a slash, as in BTC/USDT.",
+            _shown(symbol),
         )
     if symbol.split("/")[1] != QUOTE_CURRENCY:
         raise Refused(
@@ -168,10 +176,21 @@ def _price(name: str, written: str | None) -> Decimal | None:
     try:
         price = Decimal(written)
     except InvalidOperation:
-        raise Refused("invalid_signal", f"{name} must be a price, was {written!r}.", written) from None
-    if not price.is_finite() or price <= ZERO:
-        raise Refused("invalid_signal", f"{name} must be above zero, was {written}.", written)
-    return price
+        raise Refused("invalid_signal", f"{name} must be a price, was {_shown(written)}.", _shown(written)) from None
+    if not price.is_finite() or not SMALLEST <= price <= LARGEST:
+        raise Refused(
+            "invalid_signal",
+            f"{name} must be above zero and at most {text(LARGEST)}, was {_shown(written)}.",
+            _shown(written),
+        )
+    rounded = price.quantize(AVERAGE_PLACES, context=EXACT)
+    return price if price == rounded else rounded
+
+
+def _shown(written: str | None) -> str:
+    """What a producer wrote, short enough to quote."""
+    quoted = repr(written)
+    return quoted if len(quoted) <= SHOWN_LENGTH else f"{quoted[:SHOWN_LENGTH]}…"
 
 
 def _least(first: Decimal | None, second: Decimal | None) -> Decimal | None:

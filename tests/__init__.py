@@ -1,0 +1,1 @@
+"""What the product promises, part by part."""

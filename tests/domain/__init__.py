@@ -1,0 +1,1 @@
+"""Decisions: by example, and by property where a promise holds for every value."""
