@@ -20,13 +20,36 @@ BEN = UUID(int=0xB)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 REFUSAL_CODES = frozenset(
-    """
-    invalid_signal invalid_stop invalid_risk_config trader_disabled trader_not_owned mode_not_allowed
-    unsupported_quote unknown_symbol short_not_supported signal_expired trading_paused duplicate_position
-    max_open_positions exposure_limit position_too_large position_too_small below_min_notional daily_loss_limit
-    drawdown_limit order_interval stop_loss_required stop_too_wide price_deviation spread_too_wide
-    insufficient_balance keys_missing keys_rejected internal_error
-    """.split()
+    {
+        "invalid_signal",
+        "invalid_stop",
+        "invalid_risk_config",
+        "trader_disabled",
+        "trader_not_owned",
+        "mode_not_allowed",
+        "unsupported_quote",
+        "unknown_symbol",
+        "short_not_supported",
+        "signal_expired",
+        "trading_paused",
+        "duplicate_position",
+        "max_open_positions",
+        "exposure_limit",
+        "position_too_large",
+        "position_too_small",
+        "below_min_notional",
+        "daily_loss_limit",
+        "drawdown_limit",
+        "order_interval",
+        "stop_loss_required",
+        "stop_too_wide",
+        "price_deviation",
+        "spread_too_wide",
+        "insufficient_balance",
+        "keys_missing",
+        "keys_rejected",
+        "internal_error",
+    }
 )
 
 RULES = MarketRules(
@@ -53,14 +76,14 @@ def sized_by(kind: str, value: str, **settings: Any) -> str:
     return config(position_size={"type": kind, "value": value}, **settings)
 
 
-def brief(number: int = 1, user_id: UUID = ANNA, **changes: Any) -> Brief:
+def brief(number: int = 1, **changes: Any) -> Brief:
     """A ready signal for BTC/USDT at market, of a paper trader."""
     return Brief.model_validate(
         {
             "id": UUID(int=number),
             "seq": number,
-            "user_id": user_id,
-            "trader_id": UUID(int=user_id.int + 0x100),
+            "user_id": ANNA,
+            "trader_id": UUID(int=0x10A),
             "symbol": "BTC/USDT",
             "side": "long",
             "order_type": "market",
@@ -149,9 +172,9 @@ def account(user_id: UUID = ANNA, mode: str = "paper") -> Account:
     return Account(user_id, mode)
 
 
-def assert_sound(refusal: Refused) -> None:
-    """A refusal has a code of the closed list and one readable sentence."""
-    assert refusal.code in REFUSAL_CODES
+def assert_sound(refusal: Refused, code: str | None = None) -> None:
+    """A refusal has a code of the closed list (this one, where it is given) and one readable sentence."""
+    assert refusal.code in ({code} if code else REFUSAL_CODES)
     assert refusal.reason.endswith(".")
     assert "\n" not in refusal.reason
     assert 10 < len(refusal.reason) < 300

@@ -19,7 +19,8 @@ SIZE = '"position_size": {"type": "fixed", "value": "25"}'
 def test_all_settings_are_read_exactly() -> None:
     config = RiskConfig.read(
         '{"position_size": {"type": "risk", "value": 1.1}, "stop_loss_percent": "0.1", "take_profit_percent": 3,'
-        ' "trailing_stop_percent": 2.5, "max_slippage_percent": 0, "max_spread_percent": "0.05", "max_hold_minutes": 60}'
+        ' "trailing_stop_percent": 2.5, "max_slippage_percent": 0, "max_spread_percent": "0.05",'
+        ' "max_hold_minutes": 60}'
     )
     assert config.position_size.type == "risk"
     assert config.position_size.value == Decimal("1.1")
@@ -50,7 +51,7 @@ def test_the_whole_balance_is_the_most(kind: str) -> None:
         ("7", "object"),
         ("{", "not JSON"),
         ("{'position_size': 1}", "not JSON"),
-        ("[" * 3000 + "]" * 3000, "not JSON"),
+        pytest.param("[" * 3000 + "]" * 3000, "not JSON", id="too deep"),
         ("{}", "position_size"),
         ('{"position_size": null}', "position_size"),
         ('{"position_size": 5}', "position_size"),
@@ -73,8 +74,13 @@ def test_a_malformed_config_is_refused_by_name(written: str | None, names: str) 
 
 @pytest.mark.parametrize(
     "value",
-    ["0", "-1", "true", "false", "null", "[]", "{}", '"ten"', '""', '"NaN"', "NaN", "Infinity", '"-Infinity"']
-    + ["9" * 5000, "1e999999", '"1e999999"', "1e-999999", "-" + "9" * 5000],
+    [
+        *("0", "-1", "true", "false", "null", "[]", "{}", '"ten"', '""'),
+        *('"NaN"', "NaN", "Infinity", '"-Infinity"'),
+        *("1e999999", '"1e999999"', "1e-999999"),
+        pytest.param("9" * 5000, id="thousands of digits"),
+        pytest.param("-" + "9" * 5000, id="thousands of digits below zero"),
+    ],
 )
 def test_what_is_no_amount_is_no_size(value: str) -> None:
     with pytest.raises(Refused) as refusal:
@@ -122,8 +128,12 @@ def test_a_size_is_the_same_as_number_and_as_text(value: Decimal) -> None:
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 documents = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["position_size", "type", "value", "stop_loss_percent", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["position_size", "type", "value", "stop_loss_percent", "x"]), inner, max_size=4
+        )
+    ),
 )
 
 
@@ -132,5 +142,4 @@ def test_any_document_is_read_or_refused(document: object) -> None:
     try:
         RiskConfig.read(json.dumps(document))
     except Refused as refusal:
-        assert refusal.code == "invalid_risk_config"
-        specimens.assert_sound(refusal)
+        specimens.assert_sound(refusal, "invalid_risk_config")
