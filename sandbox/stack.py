@@ -100,6 +100,8 @@ class Stack:
             if not self._server.running():
                 self._count_restart("PostgreSQL", self._server.log)
                 self._server.start()
+                await self._rest.stop()  # by itself it would wait longer and longer to connect again
+                await self._rest.start()
             if not self._rest.running():
                 self._count_restart("PostgREST", self._rest.log)
                 await self._rest.start()

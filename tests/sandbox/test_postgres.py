@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -17,11 +16,8 @@ from sandbox.postgres import Installation, PostgresError, Server, installations
 
 
 @pytest.fixture
-def server(installation: Installation, scratch: Path) -> Iterator[Server]:
-    server = Server(installation, Path(tempfile.mkdtemp(dir=scratch)), fsync=False)
-    server.start()
-    yield server
-    server.stop()
+def server(prepared: Server) -> Server:
+    return prepared
 
 
 def test_serves_on_loopback_alone_with_logical_replication(server: Server) -> None:
