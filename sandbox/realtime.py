@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import logging
 import time
-from typing import cast
 
-import psycopg
 from aiohttp import web
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -22,14 +18,12 @@ from sandbox.realtime_broadcasts import Broadcasts
 from sandbox.realtime_changes import Changes
 from sandbox.realtime_channel import CHANGES_PUBLICATION, Services
 from sandbox.realtime_faults import Faults
-from sandbox.realtime_frames import Broadcast, Version, compact
+from sandbox.realtime_frames import Version
+from sandbox.realtime_http import answer
 from sandbox.realtime_socket import Socket
 from sandbox.realtime_timing import Timing
-from sandbox.realtime_token import Identity, TokenRefused, verify
+from sandbox.realtime_token import TokenRefused, verify
 from sandbox.replication import Feed
-from sandbox.row_security import may_write_topic
-
-_log = logging.getLogger(__name__)
 
 MESSAGES_PUBLICATION = "supabase_realtime_messages_publication"
 _LARGEST_FRAME = 5_000_000
@@ -37,7 +31,8 @@ _SESSION = "-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c statem
 
 
 class Realtime:
-    """Mount `websocket` at GET /realtime/v1/websocket and `broadcast` at POST /realtime/v1/api/broadcast.
+    """Mount `websocket` at GET /realtime/v1/websocket and `broadcast` at POST /realtime/v1/api/broadcast
+    and at POST /realtime/v1/api/broadcast/{topic}/events/{event}.
 
     `superuser_dsn` names a role that may replicate and become any other; tokens are HS256 of `jwt_secret`.
     """
@@ -133,50 +128,8 @@ class Realtime:
         return websocket
 
     async def broadcast(self, request: web.Request) -> web.Response:
-        """Tell topics over HTTP; a message the policies forbid is accepted and dropped (protocol: 202)."""
-        identity = self._bearer(request)
-        if identity is None:
-            return web.json_response({"message": "Unauthorized"}, status=401)
-        faults = self._services.faults
-        if faults.broadcast.off and faults.postgres_changes.off:
-            return web.json_response({"error": "Realtime was disabled for this tenant"}, status=403)
-        try:
-            body: object = json.loads(await request.text())
-        except ValueError:
-            body = None
-        messages = cast("dict[str, object]", body).get("messages") if isinstance(body, dict) else None
-        if not isinstance(messages, list) or not messages:
-            return web.json_response({"errors": {"messages": ["can't be blank"]}}, status=422)
-        checked = [_checked(message) for message in cast("list[object]", messages)]
-        if any(errors for _message, errors in checked):
-            return web.json_response({"errors": {"messages": [errors for _message, errors in checked]}}, status=422)
-        allowed: dict[str, bool] = {}
-        for message, _errors in checked:
-            topic, private = str(message["topic"]), message.get("private") is True
-            if private and topic not in allowed:
-                allowed[topic] = await self._may_write(topic, identity)
-            if not private or allowed[topic]:
-                whole = {"event": message["event"], "payload": message["payload"], "type": "broadcast"}
-                told = Broadcast(str(message["event"]), b"", whole=compact(whole))
-                self._services.broadcasts.send(topic, private, told)
-        return web.Response(status=202)
-
-    async def _may_write(self, topic: str, identity: Identity) -> bool:
-        try:
-            async with self._services.pool.connection() as connection:
-                return await may_write_topic(connection, topic, identity)
-        except psycopg.OperationalError as error:
-            _log.warning("a broadcast was dropped: %s", error)
-            return False
-
-    def _bearer(self, request: web.Request) -> Identity | None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            token = request.headers.get("apikey", "")
-        try:
-            return verify(token.strip(), self._services.jwt_secret, time.time())
-        except TokenRefused:
-            return None
+        """Tell topics over HTTP: many messages, or one to the `topic` and `event` of the route."""
+        return await answer(self._services, request)
 
     async def _refuse(self, status: int, error: str) -> web.Response:
         await self._pause(self._services.faults.timing.handshake_error)
@@ -186,15 +139,3 @@ class Realtime:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-
-
-def _checked(message: object) -> tuple[dict[str, object], dict[str, list[str]]]:
-    fields = cast("dict[str, object]", message) if isinstance(message, dict) else {}
-    errors: dict[str, list[str]] = {}
-    for name in ("payload", "topic", "event"):
-        value = fields.get(name)
-        if value is None or value == "":
-            errors[name] = ["can't be blank"]
-        elif not isinstance(value, dict if name == "payload" else str):
-            errors[name] = ["is invalid"]
-    return fields, errors

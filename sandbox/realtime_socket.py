@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -92,8 +94,13 @@ class Socket:
 
     def cut(self) -> None:
         """Drop the connection as a broken line does."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        transport = self._request.transport
+        if transport is None:
+            return
+        # A reset, not an orderly end: a client that reads the end of the stream may wait for more.
+        line: socket.socket = transport.get_extra_info("socket")
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
     async def close(self) -> None:
         """Close as a server that goes down does."""

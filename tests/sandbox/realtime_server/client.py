@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -111,7 +111,7 @@ class Sandbox:
 
 
 @asynccontextmanager
-async def serving(database: Server, timing: Timing | None = None) -> AsyncIterator[Sandbox]:
+async def serving(database: Server, timing: Timing | None = None) -> AsyncGenerator[Sandbox]:
     """Serve Realtime on a free port, by default without waits; afterwards no slot is left."""
     async with AsyncExitStack() as stack:
         realtime = Realtime(database.superuser_dsn, SECRET, timing=timing or Timing.immediate())
@@ -120,6 +120,7 @@ async def serving(database: Server, timing: Timing | None = None) -> AsyncIterat
         app = web.Application()
         app.router.add_get("/realtime/v1/websocket", realtime.websocket)
         app.router.add_post("/realtime/v1/api/broadcast", realtime.broadcast)
+        app.router.add_post("/realtime/v1/api/broadcast/{topic}/events/{event}", realtime.broadcast)
         runner = web.AppRunner(app)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -130,7 +131,7 @@ async def serving(database: Server, timing: Timing | None = None) -> AsyncIterat
 
 
 @asynccontextmanager
-async def connected(database: Server) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+async def connected(database: Server) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
     """Connect as a project's owner does."""
     async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as connection:
         yield connection

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from sandbox.postgres import Server
 from tests.sandbox.realtime_server.client import ALICE, BOB, Sandbox, changes, of, play, token
@@ -87,8 +88,8 @@ def test_values_have_the_platforms_format(database: Server, column: str, value: 
         client = await sandbox.connect()
         await client.subscribe("formats", of("samples", select=[column]))
         await db.execute("delete from samples")
-        statement = psycopg.sql.SQL("insert into samples (id, {}) values (1, %s)")
-        await db.execute(statement.format(psycopg.sql.Identifier(column)), (value,))
+        statement = sql.SQL("insert into samples (id, {}) values (1, %s)")
+        await db.execute(statement.format(sql.Identifier(column)), (value,))
         frame = await client.raw()
         while '"type":"DELETE"' in frame:
             frame = await client.raw()
