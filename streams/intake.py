@@ -93,7 +93,7 @@ class Intake:
 
         async def claim() -> Claim:
             found = await self._store.claim(ids)
-            self._more = found.more
+            self._more = found.more or (self._more and ids is not None)  # only a whole look can say that all are out
             return found
 
         def alarmed(error: Exception) -> Observable[Claim]:

@@ -130,36 +130,56 @@ begin
   end if;
 end $$;
 
+-- The lines of ready signals of the accounts a worker holds, oldest first: of each account its first few, so that a
+-- long line keeps no other one waiting; with ids, of the accounts of these signals only.
+create function fillstream.lines(p_worker_id uuid, p_signal_ids uuid[], p_line integer, p_limit integer)
+returns table (ids uuid[], more boolean) language sql stable as $$
+  with held as (
+    select account.user_id, account.mode from public.accounts as account
+    where account.worker_id = p_worker_id
+      and (
+        p_signal_ids is null
+        or exists (
+          select from public.signals as named
+          join public.traders as trader on trader.id = named.trader_id
+          where named.id = any (p_signal_ids) and named.user_id = account.user_id and trader.mode = account.mode
+        )
+      )
+  ),
+  standing as (
+    select line.*, row_number() over (order by line.ready_at, line.seq) as place
+    from held
+    cross join lateral (
+      select signal.id, signal.ready_at, signal.seq,
+        row_number() over (order by signal.ready_at, signal.seq) as place_in_line
+      from public.signals as signal
+      join public.traders as trader on trader.id = signal.trader_id
+      where signal.user_id = held.user_id and trader.mode = held.mode
+        and signal.status = 'ready' and signal.decision = 'enter_trade'
+      order by signal.ready_at, signal.seq
+      limit p_line + 1
+    ) as line
+  )
+  select
+    array_agg(standing.id order by standing.place)
+      filter (where standing.place <= p_limit and standing.place_in_line <= p_line),
+    coalesce(bool_or(standing.place > p_limit or standing.place_in_line > p_line), false)
+  from standing
+$$;
+
 create function public.claim_signals(
-  p_worker_id uuid, p_signal_ids uuid[] default null, p_limit integer default 200
+  p_worker_id uuid, p_signal_ids uuid[] default null, p_limit integer default 400, p_line integer default 20
 ) returns jsonb language plpgsql security definer set search_path = '' as $$
 declare
   worker constant public.workers := fillstream.live_worker(p_worker_id);
   taken constant jsonb := fillstream.take_accounts(worker, p_signal_ids);
   ready uuid[];
-  more boolean := false;
+  more boolean;
 begin
   if p_signal_ids is null then
     perform fillstream.refuse_unserved();
-    select array_agg(oldest.id) into ready from (
-      select signal.id
-      from public.signals as signal
-      join public.traders as trader on trader.id = signal.trader_id
-      join public.accounts as account on account.user_id = signal.user_id and account.mode = trader.mode
-      where signal.status = 'ready' and signal.decision = 'enter_trade' and account.worker_id = p_worker_id
-      order by signal.ready_at, signal.seq
-      limit p_limit + 1
-    ) as oldest;
-    more := coalesce(cardinality(ready) > p_limit, false);
-    ready := ready[1:p_limit];
-  else
-    select array_agg(signal.id) into ready
-    from public.signals as signal
-    join public.traders as trader on trader.id = signal.trader_id
-    join public.accounts as account on account.user_id = signal.user_id and account.mode = trader.mode
-    where signal.id = any (p_signal_ids) and signal.status = 'ready' and signal.decision = 'enter_trade'
-      and account.worker_id = p_worker_id;
   end if;
+  select lines.ids, lines.more into ready, more from fillstream.lines(p_worker_id, p_signal_ids, p_line, p_limit) as lines;
   return jsonb_build_object(
     'taken', taken,
     'signals', fillstream.briefs(fillstream.sift(worker, ready)),
@@ -167,8 +187,8 @@ begin
   );
 end $$;
 comment on function public.claim_signals is
-  'Takes free accounts that need work and gives the ready signals of all accounts held, oldest first; with ids, of '
-  'these signals only. Signals that rows speak against are refused at once and not given.';
+  'Takes free accounts that need work and gives the first ready signals of each account held, oldest first; with ids, '
+  'of the accounts of these signals only. Signals that rows speak against are refused at once and not given.';
 
 -- Whether a signal is ready and of an account that the worker holds.
 create function fillstream.is_ready_for(p_worker_id uuid, p_signal_id uuid) returns boolean
