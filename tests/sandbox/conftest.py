@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from sandbox.migrations import prepare
-from sandbox.postgres import Installation, Server, installations
+from sandbox.postgres import SUPERUSER, Installation, Server, installations
 
 
 @pytest.fixture(scope="session", params=installations(), ids=lambda each: f"{each.name}-{each.version}")
@@ -21,24 +23,28 @@ def installation(request: pytest.FixtureRequest) -> Installation:
 
 
 @pytest.fixture(scope="session")
-def pristine(installation: Installation, scratch: Path) -> Path:
-    """The data of a prepared database, to be copied: making one takes most of a second."""
+def server(installation: Installation, scratch: Path) -> Iterator[Server]:
+    """One server for all tests that leave it running."""
     server = Server(installation, Path(tempfile.mkdtemp(dir=scratch)), fsync=False)
-    server.start()
-    try:
-        prepare(server.superuser_dsn)
-    finally:
-        server.stop()
-    return server.data
-
-
-@pytest.fixture
-def prepared(installation: Installation, pristine: Path, scratch: Path) -> Iterator[Server]:
-    """A server of the test's own whose database is as a hosted project's before any migration."""
-    data = Path(tempfile.mkdtemp(dir=scratch))
-    subprocess.run(["cp", "-a", f"{pristine}/.", data], check=True)  # with the owner of each file
-    server = Server(installation, data, fsync=False)
     server.start()
     yield server
     server.stop()
-    shutil.rmtree(data)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of the test's own, prepared as a hosted project's is before any migration."""
+
+    dsn: str
+    superuser_dsn: str
+
+
+@pytest.fixture
+def prepared(server: Server) -> Iterator[Database]:
+    name = f"project_{uuid.uuid4().hex}"
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
+        connection.execute(SQL("create database {} owner postgres").format(Identifier(name)))
+        database = Database(server.dsn_of("postgres", name), server.dsn_of(SUPERUSER, name))
+        prepare(database.superuser_dsn)
+        yield database
+        connection.execute(SQL("drop database {} with (force)").format(Identifier(name)))

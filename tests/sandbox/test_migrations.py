@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from sandbox.migrations import MigrationError, migrate, prepare
-from sandbox.postgres import Server
 from sandbox.stack import PROJECT
+from tests.sandbox.conftest import Database
 
 _TABLE = """-- A note of a user.
 create table public.notes (id bigint primary key, user_id uuid references auth.users (id), text text);
@@ -32,11 +32,11 @@ def migrations(tmp_path: Path) -> Path:
     return folder
 
 
-def test_preparing_twice_changes_nothing(prepared: Server) -> None:
+def test_preparing_twice_changes_nothing(prepared: Database) -> None:
     assert prepare(prepared.superuser_dsn) is False
 
 
-def test_the_roles_are_the_platforms(prepared: Server) -> None:
+def test_the_roles_are_the_platforms(prepared: Database) -> None:
     with psycopg.connect(prepared.superuser_dsn) as connection:
         rows = connection.execute("select rolname, rolsuper, rolbypassrls, rolcanlogin from pg_roles").fetchall()
     roles = {name: rest for name, *rest in rows}
@@ -46,7 +46,7 @@ def test_the_roles_are_the_platforms(prepared: Server) -> None:
     assert roles["authenticator"] == [False, False, True]
 
 
-def test_each_file_is_applied_once_and_recorded(prepared: Server, migrations: Path) -> None:
+def test_each_file_is_applied_once_and_recorded(prepared: Database, migrations: Path) -> None:
     assert migrate(prepared.dsn, migrations).applied == ["20260101000000"]
     again = migrate(prepared.dsn, migrations)
     assert (again.applied, again.changed) == ([], [])
@@ -57,13 +57,13 @@ def test_each_file_is_applied_once_and_recorded(prepared: Server, migrations: Pa
         assert connection.execute("select text from notes").fetchall() == [("seeded",)]
 
 
-def test_a_file_changed_after_it_was_applied_is_told(prepared: Server, migrations: Path) -> None:
+def test_a_file_changed_after_it_was_applied_is_told(prepared: Database, migrations: Path) -> None:
     migrate(prepared.dsn, migrations)
     (migrations / "20260101000000_notes.sql").write_text(_TABLE + "select 1;\n")
     assert migrate(prepared.dsn, migrations).changed == ["20260101000000_notes.sql"]
 
 
-def test_a_failing_file_is_named_with_its_line_and_undone(prepared: Server, migrations: Path) -> None:
+def test_a_failing_file_is_named_with_its_line_and_undone(prepared: Database, migrations: Path) -> None:
     (migrations / "20260102000000_wrong.sql").write_text(
         "create table public.half (id int);\n\n-- then\nselect\n  no;\n"
     )
@@ -78,13 +78,13 @@ def test_a_failing_file_is_named_with_its_line_and_undone(prepared: Server, migr
         )
 
 
-def test_a_file_name_without_a_version_is_refused(prepared: Server, migrations: Path) -> None:
+def test_a_file_name_without_a_version_is_refused(prepared: Database, migrations: Path) -> None:
     (migrations / "later.sql").write_text("select 1;\n")
     with pytest.raises(MigrationError, match=r"later\.sql: a migration is named"):
         migrate(prepared.dsn, migrations)
 
 
-def test_sending_a_message_adds_its_id_and_never_fails(prepared: Server) -> None:
+def test_sending_a_message_adds_its_id_and_never_fails(prepared: Database) -> None:
     with psycopg.connect(prepared.dsn, autocommit=True) as connection:
         connection.execute("select realtime.send('{\"n\": 1.50}', 'evt', 'room', true)")
         connection.execute("select realtime.send('{\"id\": \"mine\"}', 'evt', 'room', false)")
@@ -99,7 +99,7 @@ def test_sending_a_message_adds_its_id_and_never_fails(prepared: Server) -> None
     assert (json.loads(own), rest) == ({"id": "mine"}, [False, "broadcast"])
 
 
-def test_a_row_change_is_broadcast(prepared: Server) -> None:
+def test_a_row_change_is_broadcast(prepared: Database) -> None:
     with psycopg.connect(prepared.dsn, autocommit=True) as connection:
         connection.execute("""
             create table public.t (id int primary key);
@@ -116,7 +116,7 @@ def test_a_row_change_is_broadcast(prepared: Server) -> None:
     assert row == (change, "made", "t")
 
 
-def test_messages_are_closed_without_a_policy(prepared: Server, migrations: Path) -> None:
+def test_messages_are_closed_without_a_policy(prepared: Database, migrations: Path) -> None:
     migrate(prepared.dsn, migrations)
     with psycopg.connect(prepared.dsn) as connection:
         connection.execute("select realtime.send('{}', 'evt', 'user:00000000-0000-0000-0000-00000000000a', true)")
@@ -146,20 +146,20 @@ def project(tmp_path: Path) -> Path:
 
 @_needs_npx
 @pytest.mark.timeout(180)
-def test_after_our_migrations_the_supabase_cli_has_nothing_to_do(prepared: Server, project: Path) -> None:
+def test_after_our_migrations_the_supabase_cli_has_nothing_to_do(prepared: Database, project: Path) -> None:
     migrate(prepared.dsn, project / "migrations")
     assert _push(prepared, project).strip() == "Remote database is up to date."
 
 
 @_needs_npx
 @pytest.mark.timeout(180)
-def test_after_the_supabase_cli_we_have_nothing_to_do(prepared: Server, project: Path) -> None:
+def test_after_the_supabase_cli_we_have_nothing_to_do(prepared: Database, project: Path) -> None:
     _push(prepared, project)
     outcome = migrate(prepared.dsn, project / "migrations")
     assert (outcome.applied, outcome.changed) == ([], [])
 
 
-def _push(server: Server, project: Path) -> str:
+def _push(server: Database, project: Path) -> str:
     command = ["npx", "--yes", "supabase@3.1.0", "db", "push", "--yes", f"--remote={server.dsn}?sslmode=disable"]
     pushed = subprocess.run(command, cwd=project.parent, capture_output=True, text=True, timeout=170)
     if "npm error" in pushed.stderr:

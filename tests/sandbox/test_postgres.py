@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -16,8 +17,12 @@ from sandbox.postgres import Installation, PostgresError, Server, installations
 
 
 @pytest.fixture
-def server(prepared: Server) -> Server:
-    return prepared
+def own_server(installation: Installation, scratch: Path) -> Iterator[Server]:
+    """A server that the test may stop, kill and spoil."""
+    server = Server(installation, Path(tempfile.mkdtemp(dir=scratch)), fsync=False)
+    server.start()
+    yield server
+    server.stop()
 
 
 def test_serves_on_loopback_alone_with_logical_replication(server: Server) -> None:
@@ -35,25 +40,25 @@ def test_never_runs_as_root(server: Server) -> None:
     assert Path(f"/proc/{server.pid}").stat().st_uid != 0
 
 
-def test_keeps_its_data_and_port_over_a_restart(server: Server) -> None:
-    with psycopg.connect(server.dsn) as connection:
+def test_keeps_its_data_and_port_over_a_restart(own_server: Server) -> None:
+    with psycopg.connect(own_server.dsn) as connection:
         connection.execute("create table kept as select 7 as n")
-    before = server.dsn
-    server.stop()
-    server.start()
-    assert server.dsn == before
-    with psycopg.connect(server.dsn) as connection:
+    before = own_server.dsn
+    own_server.stop()
+    own_server.start()
+    assert own_server.dsn == before
+    with psycopg.connect(own_server.dsn) as connection:
         assert connection.execute("select n from kept").fetchone() == (7,)
 
 
-def test_starts_at_once_after_its_server_was_killed(server: Server) -> None:
-    with psycopg.connect(server.dsn) as connection:
+def test_starts_at_once_after_its_server_was_killed(own_server: Server) -> None:
+    with psycopg.connect(own_server.dsn) as connection:
         connection.execute("create table kept as select 7 as n")
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    server.stop()
-    server.start()
-    with psycopg.connect(server.dsn) as connection:
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGKILL)
+    own_server.stop()
+    own_server.start()
+    with psycopg.connect(own_server.dsn) as connection:
         assert connection.execute("select n from kept").fetchone() == (7,)
 
 
@@ -70,20 +75,20 @@ def test_a_busy_port_is_named(server: Server, scratch: Path) -> None:
         second.start()
 
 
-def test_a_database_of_another_version_is_left_alone(server: Server) -> None:
-    other = next((each for each in installations() if each.major != server.installation.major), None)
+def test_a_database_of_another_version_is_left_alone(own_server: Server) -> None:
+    other = next((each for each in installations() if each.major != own_server.installation.major), None)
     if other is None:
         pytest.skip("this machine has PostgreSQL of one major version only")
-    server.stop()
-    with pytest.raises(PostgresError, match=f"holds a PostgreSQL {server.installation.major} database"):
-        Server(other, server.data).start()
+    own_server.stop()
+    with pytest.raises(PostgresError, match=f"holds a PostgreSQL {own_server.installation.major} database"):
+        Server(other, own_server.data).start()
 
 
-def test_a_creation_cut_short_is_begun_anew(server: Server) -> None:
-    server.stop()
-    (server.data / "complete").unlink()
-    server.start()
-    with psycopg.connect(server.dsn) as connection:
+def test_a_creation_cut_short_is_begun_anew(own_server: Server) -> None:
+    own_server.stop()
+    (own_server.data / "complete").unlink()
+    own_server.start()
+    with psycopg.connect(own_server.dsn) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
 
 
