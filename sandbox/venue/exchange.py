@@ -47,7 +47,6 @@ class Venue:
         self._streams = Streams(self.markets, self.clock)
         self._connections: set[Connection] = set()
         self._control = Control(self.markets, self.clock, self.faults, self.ledger, self.weight, self._cut_streams)
-        self._running = False
 
     def add_account(self, api_key: str, secret: str, balances: dict[str, Decimal]) -> None:
         """Opens an account with free balances by asset. Raises ValueError for a key in use."""
@@ -62,12 +61,10 @@ class Venue:
         return self._control.fills.get(symbol, FillPlan())
 
     async def start(self) -> None:
-        """Opens the venue for streams."""
-        self._running = True
+        """Makes the venue ready; prices need no work between questions, so there is none to start."""
 
     async def stop(self) -> None:
         """Closes every stream and lets go of every request that hangs."""
-        self._running = False
         self.faults.clear()
         farewell = encode({"e": "serverShutdown", "E": self.clock.now_ms()})
         await asyncio.gather(

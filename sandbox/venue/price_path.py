@@ -31,40 +31,30 @@ class PricePath:
     def __init__(self, key: int, reference: int, volatility: int) -> None:
         """`reference` is the price it reverts to, `volatility` in parts per million a day."""
         self._reference = reference
-        self._waves = [
-            # uniform heights spread over the square root of 3 times their standard deviation
-            _Wave(draw(key, octave), period, volatility * 1732 * isqrt(period * 10**6 // _DAY_MS) // 1000)
-            for octave, period in ((octave, _FINEST_MS * 4**octave) for octave in range(_OCTAVES))
-        ]
+        self._periods = tuple(_FINEST_MS * 4**octave for octave in range(_OCTAVES))
+        self._keys = tuple(draw(key, octave) for octave in range(_OCTAVES))
+        # heights are uniform, so they reach the square root of 3 times their standard deviation
+        self._heights = tuple(volatility * 1732 * isqrt(period * 10**6 // _DAY_MS) // 1000 for period in self._periods)
+        # of each wave, the straight line last asked for: which it is, and its two ends
+        self._numbers = [-1] * _OCTAVES
+        self._lefts = [0] * _OCTAVES
+        self._rights = [0] * _OCTAVES
 
     def at(self, moment_ms: int) -> int:
         """The price at that moment, in the unit of the reference, at least 1."""
         deviation = 0
-        for wave in self._waves:
-            deviation += wave.at(moment_ms)
+        numbers, lefts, rights = self._numbers, self._lefts, self._rights
+        for octave, period in enumerate(self._periods):
+            number = moment_ms // period
+            if number != numbers[octave]:
+                follows = number == numbers[octave] + 1
+                lefts[octave] = rights[octave] if follows else self._point(octave, number)
+                rights[octave] = self._point(octave, number + 1)
+                numbers[octave] = number
+            left = lefts[octave]
+            deviation += left + (rights[octave] - left) * (moment_ms - number * period) // period
         # ppm of volatility times the thousandths of the period's root: parts per 10^9
         return max(1, self._reference + self._reference * deviation // 10**9)
 
-
-class _Wave:
-    """Random heights at even distances, joined by straight lines; remembers the line it was last asked for."""
-
-    __slots__ = ("_height", "_key", "_left", "_number", "_period", "_right")
-
-    def __init__(self, key: int, period_ms: int, height: int) -> None:
-        self._key = key
-        self._period = period_ms
-        self._height = height
-        self._number = -1
-        self._left = self._right = 0
-
-    def at(self, moment_ms: int) -> int:
-        number, into = divmod(moment_ms, self._period)
-        if number != self._number:
-            self._left = self._right if number == self._number + 1 else self._point(number)
-            self._right = self._point(number + 1)
-            self._number = number
-        return self._left + (self._right - self._left) * into // self._period
-
-    def _point(self, number: int) -> int:
-        return (draw(self._key, number) % 2_000_001 - 1_000_000) * self._height // 1_000_000
+    def _point(self, octave: int, number: int) -> int:
+        return (draw(self._keys[octave], number) % 2_000_001 - 1_000_000) * self._heights[octave] // 1_000_000
