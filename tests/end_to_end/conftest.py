@@ -1,0 +1,45 @@
+"""A project of each module's own, and workers on it that never outlive their test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartSandbox
+from tests.end_to_end.product import Project, Worker, launch_worker
+
+StartWorker = Callable[..., Worker]
+
+
+@pytest.fixture(scope="module")
+def project(start_sandbox: StartSandbox) -> Iterator[Project]:
+    """A fresh project; Realtime without its waits, unless a test sets them."""
+    sandbox = start_sandbox("--no-fsync")
+    yield Project(sandbox.env)
+    sandbox.end()
+
+
+@pytest.fixture
+def start_worker(project: Project, tmp_path: Path) -> Iterator[StartWorker]:
+    """Start workers on the project; settings are environment variables."""
+    started: list[Worker] = []
+
+    def start(ready: bool = True, **settings: str) -> Worker:
+        worker = launch_worker(project.env, tmp_path / f"worker-{len(started)}.log", **settings)
+        started.append(worker)
+        if ready:
+            worker.wait_for("ready")
+        return worker
+
+    yield start
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.kill()
+
+
+@pytest.fixture
+def worker(start_worker: StartWorker) -> Worker:
+    """One worker that serves."""
+    return start_worker()
