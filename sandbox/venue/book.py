@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from sandbox.venue.fixed_point import E8, ONE
 from sandbox.venue.instrument import Instrument
-from sandbox.venue.price_path import draw
 
 __all__ = ["Book", "BookMaker", "Level", "Top"]
 
@@ -54,7 +54,7 @@ class BookMaker:
 
     def __init__(self, instrument: Instrument, key: int) -> None:
         self._instrument = instrument
-        self._texture = tuple(128 + draw(key, number) % 257 for number in range(_TEXTURE))
+        self._texture = hashlib.shake_128(key.to_bytes(8, "big")).digest(_TEXTURE)
         self._wide = instrument.tick * 10_000 < instrument.reference
 
     def best(self, price: E8, moment: int) -> tuple[E8, E8]:
@@ -66,7 +66,9 @@ class BookMaker:
 
     def quantity(self, moment: int) -> E8:
         """What changes hands in the trade of that moment."""
-        return self._steps(self._unit(self._instrument.reference) * self._texture[moment & (_TEXTURE - 1)] // 2048)
+        return self._steps(
+            self._unit(self._instrument.reference) * (128 + self._texture[moment & (_TEXTURE - 1)]) // 2048
+        )
 
     def sides(self, bid: E8, ask: E8, anchor: E8, moment: int) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
         """Both sides down and up from the best prices; `anchor` is the price that value and distance go by."""
@@ -84,7 +86,7 @@ class BookMaker:
         return Top(bid, self._at_best(unit, moment * 2), ask, self._at_best(unit, moment * 2 + 1))
 
     def _at_best(self, unit: int, flicker: int) -> E8:
-        return self._steps(unit * self._texture[flicker & (_TEXTURE - 1)] // 256)
+        return self._steps(unit * (128 + self._texture[flicker & (_TEXTURE - 1)]) // 256)
 
     def _side(self, best: E8, grid: E8, direction: int, unit: int, flicker: int) -> tuple[Level, ...]:
         texture, step = self._texture, self._instrument.step
@@ -94,7 +96,7 @@ class BookMaker:
         rank = 1
         while rank < _LEVELS and place > 0:
             weight = _WEIGHTS[rank.bit_length()]
-            quantity = unit * weight * texture[(place * 2 + direction) & (_TEXTURE - 1)] // 256_000
+            quantity = unit * weight * (128 + texture[(place * 2 + direction) & (_TEXTURE - 1)]) // 256_000
             levels.append((place * grid, max(step, quantity - quantity % step)))
             place += direction
             rank += 1

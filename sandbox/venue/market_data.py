@@ -16,7 +16,7 @@ from sandbox.venue.clock import VenueClock
 from sandbox.venue.fixed_point import ONE, text
 from sandbox.venue.market import Market, Trade
 from sandbox.venue.parameters import Parameters
-from sandbox.venue.request_weight import RATE_LIMITS
+from sandbox.venue.request_weight import RATE_LIMITS, flat, weigh_day_tickers, weigh_depth, weigh_prices
 
 __all__ = ["Endpoint", "MarketData", "encode", "levels_json"]
 
@@ -58,19 +58,19 @@ class MarketData:
     def endpoints(self) -> dict[str, Endpoint]:
         """Every path with its endpoint."""
         return {
-            "/api/v3/ping": Endpoint(self._ping, _flat(1)),
-            "/api/v3/time": Endpoint(self._time, _flat(1)),
-            "/api/v3/exchangeInfo": Endpoint(self._exchange_info, _flat(20)),
-            "/api/v3/depth": Endpoint(self._depth, _weigh_depth),
-            "/api/v3/trades": Endpoint(self._trades, _flat(25)),
-            "/api/v3/historicalTrades": Endpoint(self._old_trades, _flat(25)),
-            "/api/v3/aggTrades": Endpoint(self._aggregate_trades, _flat(4)),
-            "/api/v3/klines": Endpoint(self._klines, _flat(2)),
-            "/api/v3/uiKlines": Endpoint(self._klines, _flat(2)),
-            "/api/v3/avgPrice": Endpoint(self._average_price, _flat(2)),
-            "/api/v3/ticker/24hr": Endpoint(self._day_tickers, _weigh_day_tickers),
-            "/api/v3/ticker/price": Endpoint(self._prices, _weigh_prices),
-            "/api/v3/ticker/bookTicker": Endpoint(self._book_tickers, _weigh_prices),
+            "/api/v3/ping": Endpoint(self._ping, flat(1)),
+            "/api/v3/time": Endpoint(self._time, flat(1)),
+            "/api/v3/exchangeInfo": Endpoint(self._exchange_info, flat(20)),
+            "/api/v3/depth": Endpoint(self._depth, weigh_depth),
+            "/api/v3/trades": Endpoint(self._trades, flat(25)),
+            "/api/v3/historicalTrades": Endpoint(self._old_trades, flat(25)),
+            "/api/v3/aggTrades": Endpoint(self._aggregate_trades, flat(4)),
+            "/api/v3/klines": Endpoint(self._klines, flat(2)),
+            "/api/v3/uiKlines": Endpoint(self._klines, flat(2)),
+            "/api/v3/avgPrice": Endpoint(self._average_price, flat(2)),
+            "/api/v3/ticker/24hr": Endpoint(self._day_tickers, weigh_day_tickers),
+            "/api/v3/ticker/price": Endpoint(self._prices, weigh_prices),
+            "/api/v3/ticker/bookTicker": Endpoint(self._book_tickers, weigh_prices),
         }
 
     def _parameters(self, query: Query, *known: str) -> Parameters:
@@ -303,30 +303,3 @@ class MarketData:
             "lastId": day.last_id,
             "count": day.count,
         }
-
-
-def _flat(weight: int) -> Callable[[Query], int]:
-    def weigh(query: Query) -> int:
-        del query
-        return weight
-
-    return weigh
-
-
-def _weigh_depth(query: Query) -> int:
-    sent = query.get("limit", "")
-    limit = int(sent) if sent.isdecimal() and len(sent) < 20 else _DEPTH
-    return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
-
-
-def _weigh_prices(query: Query) -> int:
-    return 2 if "symbol" in query else 4
-
-
-def _weigh_day_tickers(query: Query) -> int:
-    if "symbol" in query:
-        return 2
-    if "symbols" not in query:
-        return 80
-    count = query["symbols"].count(",") + 1
-    return 2 if count <= 20 else 40 if count <= 100 else 80

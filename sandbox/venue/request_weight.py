@@ -6,9 +6,20 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from multidict import MultiMapping
+
 from sandbox.venue.refusal import VenueError
 
-__all__ = ["RATE_LIMITS", "WEIGHT_PER_MINUTE", "RequestWeight", "TooMuch"]
+__all__ = [
+    "RATE_LIMITS",
+    "WEIGHT_PER_MINUTE",
+    "RequestWeight",
+    "TooMuch",
+    "flat",
+    "weigh_day_tickers",
+    "weigh_depth",
+    "weigh_prices",
+]
 
 WEIGHT_PER_MINUTE = 6000
 RATE_LIMITS = (
@@ -106,3 +117,35 @@ class RequestWeight:
 
 def _seconds(milliseconds: int) -> int:
     return max(1, -(-milliseconds // 1000))
+
+
+def flat(weight: int) -> Callable[[MultiMapping[str]], int]:
+    """The same weight for every query."""
+
+    def weigh(query: MultiMapping[str]) -> int:
+        del query
+        return weight
+
+    return weigh
+
+
+def weigh_depth(query: MultiMapping[str]) -> int:
+    """By the number of levels asked for; 100 where the query does not say."""
+    sent = query.get("limit", "")
+    limit = int(sent) if sent.isdecimal() and len(sent) < 20 else 100
+    return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
+
+
+def weigh_prices(query: MultiMapping[str]) -> int:
+    """Of price and book tickers: one symbol, or more."""
+    return 2 if "symbol" in query else 4
+
+
+def weigh_day_tickers(query: MultiMapping[str]) -> int:
+    """Of 24 hour tickers, by the number of symbols."""
+    if "symbol" in query:
+        return 2
+    if "symbols" not in query:
+        return 80
+    count = query["symbols"].count(",") + 1
+    return 2 if count <= 20 else 40 if count <= 100 else 80
