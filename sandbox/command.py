@@ -11,6 +11,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +20,7 @@ from sandbox.lock import DirectoryInUse
 from sandbox.migrations import MigrationError
 from sandbox.ports import PortBusy
 from sandbox.postgres import PostgresError
+from sandbox.replication import ReplicationError
 from sandbox.rest import RestError
 from sandbox.stack import PROJECT, Options, Stack, StackFailed
 
@@ -36,8 +38,10 @@ _FAILURES = (
     OSError,
     PortBusy,
     PostgresError,
+    ReplicationError,
     RestError,
     StackFailed,
+    psycopg.Error,
 )
 
 _Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]

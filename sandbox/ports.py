@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 def reserve(port: int, option: str) -> socket.socket:
-    """A socket bound to `port` (0: any free one), to listen on later.
+    """A socket listening on `port` (0: any free one); callers wait in its queue until it is served.
 
     Raises:
         PortBusy: the port is taken; `option` is what the user changes.
@@ -29,6 +29,7 @@ def reserve(port: int, option: str) -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         held.bind((LOOPBACK, port))
+        held.listen(1024)  # two may bind one port, only one may listen
     except OSError as error:
         held.close()
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):

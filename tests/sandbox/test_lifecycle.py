@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -49,7 +50,11 @@ def _descendants(pid: int) -> dict[int, str]:
     found: list[int] = [pid]
     for each in found:
         found += [child for child, parent in parents.items() if parent == each]
-    return {each: Path(f"/proc/{each}/cmdline").read_text() for each in found[1:]}
+    commands: dict[int, str] = {}
+    for each in found[1:]:
+        with suppress(OSError):  # it ended meanwhile
+            commands[each] = Path(f"/proc/{each}/cmdline").read_text()
+    return commands
 
 
 def _gone_within(pids: list[int], seconds: float) -> list[int]:

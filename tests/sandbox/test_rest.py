@@ -230,3 +230,10 @@ def test_a_wrong_order_is_told_why(stack: SandboxProcess, order: dict[str, objec
     answer = httpx.post(f"{stack.url}/_control/rest", json=order)
     assert answer.status_code == 400
     assert reason in answer.json()["message"]
+
+
+def test_realtime_takes_its_orders_through_the_gateway(stack: SandboxProcess) -> None:
+    url = f"{stack.url}/_control/realtime"
+    assert httpx.post(url, json={"broadcast": {"lose": 0}}).status_code == 200
+    for wrong in ({"presence": {}}, ["broadcast"]):
+        assert httpx.post(url, json=wrong).status_code == 400
