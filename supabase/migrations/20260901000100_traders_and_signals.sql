@@ -85,10 +85,10 @@ comment on column public.signals.seq is 'Orders signals that became ready at the
 comment on column public.signals.ready_at is 'When decision enter_trade and status ready came to hold. By trigger.';
 comment on column public.signals.price is 'The price the producer saw; a reference, not a limit.';
 
--- What the worker looks for: the oldest ready signals of all, of a user, of a trader.
+-- What the worker looks for: the oldest ready signals of all, and of a user.
 create index signals_ready_idx on public.signals (ready_at, seq)
   where status = 'ready' and decision = 'enter_trade';
-create index signals_ready_user_idx on public.signals (user_id, trader_id)
+create index signals_ready_user_idx on public.signals (user_id, ready_at, seq)
   where status = 'ready' and decision = 'enter_trade';
 -- What a screen shows: a user's newest, a trader's newest.
 create index signals_user_id_idx on public.signals (user_id, created_at desc);

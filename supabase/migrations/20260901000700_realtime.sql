@@ -98,7 +98,7 @@ begin
       coalesce(realtime.topic(), topic) <> 'workers'
       and (
         coalesce(realtime.topic(), topic) not like 'user:%'
-        or coalesce(realtime.topic(), topic) = 'user:' || coalesce((select auth.uid())::text, '')
+        or coalesce(realtime.topic(), topic) = 'user:' || (select auth.uid())::text
       )
     );
   create policy fillstream_write_guard on realtime.messages as restrictive for insert to anon, authenticated
