@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
-from reactivex.disposable import Disposable
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.subject import Subject
 
 A = TypeVar("A")
@@ -133,7 +133,7 @@ def gathered(project: Callable[[Sequence[A]], Observable[B]]) -> Operator[A, B]:
         def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             waiting: list[A] = []
             running = ended = False
-            current: list[abc.DisposableBase] = []
+            current = SerialDisposable()
 
             def begin() -> None:
                 nonlocal running
@@ -141,9 +141,11 @@ def gathered(project: Callable[[Sequence[A]], Observable[B]]) -> Operator[A, B]:
                     running = True
                     batch = tuple(waiting)
                     waiting.clear()
-                    current[:] = [
-                        project(batch).subscribe(observer.on_next, observer.on_error, finish, scheduler=scheduler)
-                    ]
+                    batch_run = SingleAssignmentDisposable()  # in its place before it runs: it may end at once
+                    current.disposable = batch_run
+                    batch_run.disposable = project(batch).subscribe(
+                        observer.on_next, observer.on_error, finish, scheduler=scheduler
+                    )
 
             def finish() -> None:
                 nonlocal running
@@ -166,8 +168,7 @@ def gathered(project: Callable[[Sequence[A]], Observable[B]]) -> Operator[A, B]:
 
             def dispose() -> None:
                 upstream.dispose()
-                for running_now in current:
-                    running_now.dispose()
+                current.dispose()
 
             return Disposable(dispose)
 

@@ -47,9 +47,9 @@ def wakes(
         later = [rx.timer(seconds, scheduler=scheduler).pipe(ops.map(lambda _: hint)) for seconds in SETTLE_SECONDS]
         return rx.merge(rx.just(hint), *later)
 
-    sweep: Observable[Hint] = rx.timer(0.0, sweep_interval, scheduler=scheduler).pipe(
-        ops.map(lambda _: Hint(everything=True, reason="sweep"))
-    )
+    swept = Hint(everything=True, reason="sweep")
+    # An interval counts from tick to tick; a timer with a period would wait for the wall clock, which may be set back.
+    sweep = rx.interval(sweep_interval, scheduler=scheduler).pipe(ops.map(lambda _: swept), ops.start_with(swept))
     return rx.merge(hints.pipe(ops.flat_map(echoes)), feedback, sweep)
 
 
@@ -80,38 +80,42 @@ class Intake:
 
     def items(self, woken: Observable[Hint]) -> Observable[Item]:
         """Turn wakes into accounts to take over and signals to execute, in the table's order."""
-        return woken.pipe(gathered(self._claim), ops.flat_map(self._admit_once))
+        return woken.pipe(gathered(self._claim))
 
     def release(self, item: Item) -> None:
         """Let a signal come again: what became of it is in the table now."""
         if isinstance(item, Claimed):
             self._working.pop(item.brief.id, None)
 
-    def _claim(self, hints: Sequence[Hint]) -> Observable[Claim]:
+    def _claim(self, hints: Sequence[Hint]) -> Observable[Item]:
         sweep = any(hint.everything for hint in hints)
         ids = None if sweep else tuple(dict.fromkeys(signal for hint in hints for signal in hint.ids))
 
-        async def claim() -> Claim:
+        async def claim() -> list[Item]:
+            asked_at = self._clock.monotonic()  # of what is traded from now on, the answer may know nothing
             found = await self._store.claim(ids)
             self._more = found.more or (self._more and ids is not None)  # only a whole look can say that all are out
-            return found
+            return self._admit_once(found, asked_at)
 
-        def alarmed(error: Exception) -> Observable[Claim]:
+        def alarmed(error: Exception) -> Observable[list[Item]]:
             if not isinstance(error, Dismissed | Transient):
                 log.error("the table could not be looked at", exc_info=error)
             self._alarm(error)
             return rx.empty()
 
-        return from_coro(claim, name="claim").pipe(recover(alarmed))
+        return from_coro(claim, name="claim").pipe(recover(alarmed), ops.flat_map(_each))
 
-    def _admit_once(self, claim: Claim) -> Observable[Item]:
-        read_at = self._clock.monotonic()
+    def _admit_once(self, claim: Claim, read_at: float) -> list[Item]:
         items: list[Item] = [Takeover(account) for account in claim.taken]
         for brief in claim.briefs:
             if brief.id not in self._working:
                 self._working[brief.id] = brief.account
                 items.append(Claimed(brief, read_at))
-        return rx.from_iterable(items)
+        return items
+
+
+def _each(items: list[Item]) -> Observable[Item]:
+    return rx.from_iterable(items)
 
 
 LOW_WATER = 50

@@ -1,0 +1,1 @@
+"""Pipelines on small fakes, in virtual time."""

@@ -1,0 +1,399 @@
+"""The ports in memory: a table with the database's rules, a market, an exchange that answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from streams.domain.errors import Dismissed, Refused, Transient
+from streams.domain.market import Book, Level, MarketRules, Quote
+from streams.domain.money import ZERO
+from streams.domain.order import ENDED, MOVES, Fill, Order, OrderReport
+from streams.domain.position import Position
+from streams.domain.signal import Account, Brief, PaperFunds
+from streams.domain.sizing import Funds
+from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
+from tests.domain import specimens
+
+STARTED = 1000.0
+"""The monotonic time at the loop's zero."""
+
+
+class FakeClock:
+    """The loop's clock as wall time and monotonic time."""
+
+    def now(self) -> datetime:
+        return specimens.NOON + timedelta(seconds=asyncio.get_running_loop().time())
+
+    def monotonic(self) -> float:
+        return STARTED + asyncio.get_running_loop().time()
+
+
+@dataclass
+class SignalRow:
+    """A row of `signals`."""
+
+    brief: Brief
+    status: str = "ready"
+    code: str | None = None
+    tries: int = 0
+
+
+@dataclass
+class OrderRow:
+    """A row of `orders` with what belongs to it."""
+
+    order: Order
+    brief: Brief
+    admitted_at: float
+    trade_ids: set[str] = field(default_factory=set[str])
+
+
+class Faulty:
+    """Counts calls of a port, and breaks them as told: before they do anything, or after."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, str]] = []
+        self._faults: defaultdict[str, deque[Exception]] = defaultdict(deque)
+        self._lost: Counter[str] = Counter()
+        self._down: set[str] = set()
+        self.latency = 0.001
+
+    def break_next(self, verb: str, *errors: Exception) -> None:
+        """Raise these errors, one a call, instead of doing what is asked."""
+        self._faults[verb].extend(errors)
+
+    def lose_answer(self, verb: str, times: int = 1) -> None:
+        """Do what is asked, and then say Transient."""
+        self._lost[verb] += times
+
+    def take_down(self, *verbs: str) -> None:
+        """Say Transient to these verbs until brought up again."""
+        self._down.update(verbs)
+
+    def bring_up(self) -> None:
+        """Answer all verbs again."""
+        self._down.clear()
+
+    def called(self, verb: str) -> list[float]:
+        """When a verb was called, in seconds of the loop."""
+        return [at for at, name in self.calls if name == verb]
+
+    async def enter(self, verb: str) -> None:
+        """Begin a call: it takes its time, and may break."""
+        self.calls.append((asyncio.get_running_loop().time(), verb))
+        await asyncio.sleep(self.latency)
+        if self._faults[verb]:
+            raise self._faults[verb].popleft()
+        if verb in self._down:
+            raise Transient(f"{verb} cannot be reached")
+
+    async def leave(self, verb: str) -> None:
+        """End a call: its answer takes its time, and may be lost."""
+        await asyncio.sleep(self.latency)
+        if self._lost[verb]:
+            self._lost[verb] -= 1
+            raise Transient(f"the answer of {verb} was lost")
+
+
+class FakeStore(Faulty):
+    """Implements streams.ports.Store on rows in memory."""
+
+    def __init__(self, clock: FakeClock, *briefs: Brief) -> None:
+        super().__init__()
+        self._clock = clock
+        self.signals: dict[UUID, SignalRow] = {}
+        self.orders: dict[UUID, OrderRow] = {}
+        self.positions: dict[UUID, Position] = {}
+        self.holders: dict[Account, UUID | None] = {}
+        self.balances: dict[Account, Decimal] = {}
+        self.verdicts: dict[UUID, deque[Admission]] = {}
+        self.claim_limit = 200
+        self.surplus = 0
+        self.expired = False
+        self.worker_ids: list[UUID] = []
+        self._dead: set[UUID] = set()
+        self._answers: dict[UUID, Admission] = {}
+        self.put(*briefs)
+
+    def put(self, *briefs: Brief) -> None:
+        """Insert signals that are ready."""
+        for brief in briefs:
+            self.signals[brief.id] = SignalRow(brief)
+            self.holders.setdefault(brief.account, None)
+            self.balances.setdefault(brief.account, Decimal(10000))
+
+    def put_unfinished(self, order: Order, brief: Brief, age: float = 0.0) -> None:
+        """Insert an admitted signal with its order and position, as a stopped worker leaves them."""
+        self.put(brief)
+        self.signals[brief.id].status = "executing"
+        self.orders[order.id] = OrderRow(order, brief, STARTED - age)
+        status = "open" if order.filled_quantity else "submitting"
+        self.positions[order.position_id] = specimens.position(
+            id=order.position_id, signal_id=brief.id, user_id=brief.user_id, mode=brief.mode, status=status
+        )
+
+    def declare_dead(self) -> None:
+        """Declare the worker dead, and let its accounts go."""
+        self._dead.add(self.worker_ids[-1])
+        self.holders = dict.fromkeys(self.holders)
+
+    def give_to_another(self, account: Account) -> None:
+        """Let another live worker hold an account."""
+        self.holders[account] = UUID(int=0xFFFF)
+
+    def status(self, brief: Brief) -> str:
+        """A signal's status."""
+        return self.signals[brief.id].status
+
+    def available(self, account: Account) -> Decimal:
+        """The paper money that no working order has reserved."""
+        working = (row.order for row in self.orders.values() if row.brief.account == account)
+        return self.balances[account] - sum((one.reserved for one in working if one.status not in ENDED), ZERO)
+
+    async def register(self, worker_id: UUID) -> None:
+        await self.enter("register")
+        self.worker_ids.append(worker_id)
+
+    async def heartbeat(self) -> Pulse:
+        await self.enter("heartbeat")
+        if self.worker_ids[-1] in self._dead:
+            return Pulse(False, frozenset(), 0)
+        return Pulse(True, self._held(), self.surplus)
+
+    async def retire(self) -> None:
+        await self.enter("retire")
+        self.declare_dead()
+
+    async def claim(self, ids: Sequence[UUID] | None) -> Claim:
+        await self.enter("claim")
+        me = self._alive()
+        rows = sorted(self.signals.values(), key=lambda row: (row.brief.ready_at, row.brief.seq))
+        ready = [row.brief for row in rows if row.status == "ready" and (ids is None or row.brief.id in ids)]
+        unfinished = [row.brief for row in self.orders.values() if row.order.status not in ENDED and ids is None]
+        wanted = dict.fromkeys(brief.account for brief in [*ready, *unfinished])
+        taken = tuple(account for account in wanted if self.holders[account] is None)
+        self.holders.update(dict.fromkeys(taken, me))
+        mine = [self._fresh(brief) for brief in ready if self.holders[brief.account] == me]
+        await self.leave("claim")
+        return Claim(taken, tuple(mine[: self.claim_limit]), len(mine) > self.claim_limit)
+
+    async def brief(self, signal_id: UUID) -> Brief | None:
+        await self.enter("brief")
+        row = self.signals[signal_id]
+        return self._fresh(row.brief) if self._mine_to_trade(row) else None
+
+    async def refuse(self, signal_id: UUID, refusal: Refused) -> bool:
+        await self.enter("refuse")
+        row = self.signals[signal_id]
+        if not self._mine_to_trade(row):
+            return False
+        row.status, row.code = "rejected", refusal.code
+        return True
+
+    async def record_failed_try(self, signal_id: UUID, detail: str) -> bool:
+        await self.enter("record_failed_try")
+        row = self.signals[signal_id]
+        row.tries += self._mine_to_trade(row)
+        if row.tries >= 3:
+            row.status, row.code = "rejected", "internal_error"
+        return row.tries >= 3
+
+    async def admit(self, attempt: Attempt) -> Admission:
+        await self.enter("admit")
+        answer = self._answers[attempt.id] = self._answers.get(attempt.id) or self._admit(attempt)
+        await self.leave("admit")
+        return answer
+
+    async def record(self, order_id: UUID, report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Booked:
+        await self.enter("record")
+        row = self.orders[order_id]
+        if self.holders[row.brief.account] != self._alive():
+            raise Dismissed("the account is another worker's")
+        changed = self._book(row, report)
+        await self.leave("record")
+        return Booked(changed, row.order.status, self.positions[row.order.position_id])
+
+    async def unfinished(self, accounts: Sequence[Account] | None = None) -> Sequence[Unfinished]:
+        await self.enter("unfinished")
+        now = self._clock.monotonic()
+        answer = [
+            Unfinished(row.order, row.brief, now - row.admitted_at, self.expired)
+            for row in self.orders.values()
+            if row.order.status not in ENDED and row.brief.account in self._held(accounts)
+        ]
+        await self.leave("unfinished")
+        return answer
+
+    async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]:
+        await self.enter("open_positions")
+        held = self._held(accounts)
+        return [position for position in self.positions.values() if position.is_open and position.account in held]
+
+    async def release(self, accounts: Sequence[Account]) -> None:
+        await self.enter("release")
+        for account in accounts:
+            self.holders[account] = None
+        self.surplus = max(self.surplus - len(accounts), 0)
+
+    def _alive(self) -> UUID:
+        if self.worker_ids[-1] in self._dead:
+            raise Dismissed("this worker was declared dead")
+        return self.worker_ids[-1]
+
+    def _held(self, accounts: Sequence[Account] | None = None) -> frozenset[Account]:
+        me = self._alive()
+        held = frozenset(account for account, holder in self.holders.items() if holder == me)
+        return held if accounts is None else held & frozenset(accounts)
+
+    def _fresh(self, brief: Brief) -> Brief:
+        balance, available = self.balances[brief.account], self.available(brief.account)
+        return brief.model_copy(update={"paper": PaperFunds(current=balance, available=available)})
+
+    def _mine_to_trade(self, row: SignalRow) -> bool:
+        return row.status == "ready" and self.holders[row.brief.account] == self._alive()
+
+    def _admit(self, attempt: Attempt) -> Admission:
+        row, sized = self.signals[attempt.brief.id], attempt.sized
+        if not self._mine_to_trade(row):
+            return Admission("taken")
+        if verdicts := self.verdicts.get(row.brief.id):
+            verdict = verdicts.popleft()
+            if verdict.outcome == "refused":
+                row.status, row.code = "rejected", verdict.code
+            return verdict
+        reserved = sized.worst_value + sized.fee_reserve
+        if reserved > self.available(row.brief.account):
+            row.status, row.code = "rejected", "insufficient_balance"
+            return Admission("refused", "insufficient_balance", "The paper balance is too small.")
+        order = specimens.order(
+            id=attempt.order_id,
+            position_id=attempt.position_id,
+            user_id=row.brief.user_id,
+            mode=row.brief.mode,
+            type=sized.type,
+            time_in_force=sized.time_in_force,
+            quantity=sized.quantity,
+            price=sized.price,
+            reserved=reserved,
+        )
+        self.put_unfinished(order, row.brief)
+        self.orders[order.id].admitted_at = self._clock.monotonic()
+        return Admission("admitted", signed_at_ms=1)
+
+    def _book(self, row: OrderRow, report: OrderReport) -> bool:
+        order = row.order
+        new = tuple(one for one in report.fills if one.exchange_trade_id not in row.trade_ids)
+        moves = report.status in MOVES[order.status]
+        if not moves and not (new and report.status == order.status):
+            return False
+        row.trade_ids.update(one.exchange_trade_id for one in new)
+        row.order = order.after(OrderReport(report.status, fills=new))
+        self.balances[row.brief.account] -= sum((one.value + one.fee_usdt for one in new), ZERO)
+        position, signal = self.positions[order.position_id], self.signals[row.brief.id]
+        if row.order.filled_quantity:
+            changes = {"status": "open", "entry_quantity": row.order.filled_quantity}
+            self.positions[position.id] = position.model_copy(update=changes)
+            signal.status = "in_position"
+        elif report.ended:
+            changes = {"status": "failed", "failure_code": report.failure_code or "entry_not_filled"}
+            self.positions[position.id] = position.model_copy(update=changes)
+            signal.status = "failed"
+        return True
+
+
+class FakeMarket(Faulty):
+    """BTC/USDT and whatever else ends in USDT at one price, as deep as anybody wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.price = Decimal(100)
+        self.trading = True
+
+    def rules(self, symbol: str) -> MarketRules:
+        if symbol.startswith("NONE"):
+            raise Refused("unknown_symbol", f"{symbol} is not traded at the exchange.", symbol)
+        if symbol.startswith("BUG"):
+            raise ZeroDivisionError(symbol)
+        return specimens.rules(symbol=symbol, trading=self.trading)
+
+    async def quote(self, symbol: str) -> Quote:
+        await self.enter("quote")
+        return Quote(symbol, self.price, self.price, 0.0)
+
+    async def book(self, symbol: str) -> Book:
+        await self.enter("book")
+        level = Level(self.price, Decimal(10**6))
+        return Book(symbol, (level,), (level,))
+
+
+Answer = Callable[[Order], OrderReport]
+
+
+def filled(order: Order) -> OrderReport:
+    """All that was left, at 100."""
+    return _traded(order, "filled", order.remaining)
+
+
+def resting(order: Order) -> OrderReport:
+    """Nothing new: the order rests as it is."""
+    return OrderReport("submitted" if order.status == "submitting" else order.status, f"venue-{order.id}")
+
+
+def partly(order: Order) -> OrderReport:
+    """A tenth of a BTC more, at 100."""
+    return _traded(order, "partially_filled", Decimal("0.1"))
+
+
+def cancelled(order: Order) -> OrderReport:
+    """Cancelled, with nothing more filled."""
+    return OrderReport("cancelled", f"venue-{order.id}")
+
+
+def _traded(order: Order, status: str, quantity: Decimal) -> OrderReport:
+    number = order.fills + 1
+    value = quantity * 100
+    fee = value / 1000
+    fill = Fill(f"{order.id}-{number}", Decimal(100), quantity, value, fee, "USDT", fee, specimens.NOON)
+    return OrderReport(status, f"venue-{order.id}", (fill,))
+
+
+class FakeExchange(Faulty):
+    """Places orders as told, each verb with answers of its own; by default all fill at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.placed: list[UUID] = []
+        self.underway: Counter[UUID] = Counter()
+        self.most_underway: Counter[UUID] = Counter()
+        self.fee_rate = Decimal("0.001")
+        self.answers: dict[str, Answer] = {"place": filled, "look_up": filled, "cancel": cancelled}
+
+    async def funds(self, brief: Brief) -> Funds:
+        await self.enter("funds")
+        assert brief.paper is not None
+        return Funds(brief.paper.available, self.fee_rate)
+
+    async def place(self, order: Order) -> OrderReport:
+        self.placed.append(order.position_id)
+        self.underway[order.user_id] += 1
+        most = max(self.most_underway[order.user_id], self.underway[order.user_id])
+        self.most_underway[order.user_id] = most
+        try:
+            await self.enter("place")
+            return self.answers["place"](order)
+        finally:
+            self.underway[order.user_id] -= 1
+
+    async def look_up(self, order: Order) -> OrderReport:
+        await self.enter("look_up")
+        return self.answers["look_up"](order)
+
+    async def cancel(self, order: Order) -> OrderReport:
+        await self.enter("cancel")
+        return self.answers["cancel"](order)
