@@ -50,6 +50,7 @@ class JoinConfig:
     self_broadcast: bool = False
     acknowledge: bool = False
     presence: bool = True
+    replication_ready: bool = False
     bindings: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
     @classmethod
@@ -65,6 +66,7 @@ class JoinConfig:
             self_broadcast=broadcast.get("self") is True,
             acknowledge=broadcast.get("ack") is True,
             presence=presence.get("enabled") is not False,
+            replication_ready=broadcast.get("replication_ready") is True,
             bindings=[cast("dict[str, object]", entry) for entry in entries if isinstance(entry, dict)],
         )
 
@@ -118,6 +120,8 @@ class Channel:
         self._watch_expiry()
         if self.config.presence:
             self._push("presence_state", "{}")
+        if self.config.replication_ready:
+            self._system("system", "ok", "Replication connection established")
         if self.wants_changes:
             self._subscribe(renewed=False)
 

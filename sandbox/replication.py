@@ -71,7 +71,8 @@ class Feed:
             await self._slot_gone()
 
     async def _slot_gone(self) -> None:
-        async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+        dsn = make_conninfo(self._dsn, connect_timeout="2")
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             for _ in range(300):
                 found = await connection.execute("select from pg_replication_slots where slot_name = %s", (self._slot,))
                 if await found.fetchone() is None:

@@ -36,9 +36,14 @@ revoke all on public.partly from anon;
 create table public.whole (id int primary key, a text, b text);
 alter table public.whole replica identity full;
 create table public.tagged (id int primary key, tags text[]);
+create table public.fragile (id int primary key);
+alter table public.fragile enable row level security;
+create policy fails_for_bob on public.fragile for select to authenticated
+  using (1 / (case when auth.uid() = 'bbbbbbbb-0000-0000-0000-000000000002' then 0 else 1 end) = 1);
 create table public.unpublished (id int primary key);
 alter publication supabase_realtime
-  add table public.notes, public.samples, public.keyless, public.partly, public.whole, public.tagged;
+  add table public.notes, public.samples, public.keyless, public.partly, public.whole, public.tagged,
+  public.fragile;
 
 create policy read_own on realtime.messages for select to authenticated
   using (realtime.topic() in ('room:' || auth.uid(), 'listen:' || auth.uid()));

@@ -363,6 +363,20 @@ def test_a_filter_on_an_array_stops_everybody_on_that_table(database: Server) ->
     play(database, scenario)
 
 
+def test_a_policy_that_fails_for_one_user_silences_that_user_alone(database: Server) -> None:
+    async def scenario(sandbox: Sandbox, db: Db) -> None:
+        alice, bob = await sandbox.connect(), await sandbox.connect(token(user=BOB))
+        for client in (alice, bob):
+            await client.subscribe("fragile", of("fragile"))
+        await db.execute("delete from fragile")
+        await db.execute("insert into fragile values (1)")
+        assert (await alice.change())["record"] == {"id": 1}
+        await db.execute("delete from fragile")
+        assert (await bob.change())["type"] == "DELETE"
+
+    play(database, scenario)
+
+
 def test_users_of_one_poll_are_looked_up_together(database: Server) -> None:
     async def scenario(sandbox: Sandbox, db: Db) -> None:
         users = [str(uuid.uuid4()) for _ in range(20)]

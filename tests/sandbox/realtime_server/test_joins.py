@@ -217,6 +217,15 @@ def test_presence_is_answered_where_it_is_asked_for(database: Server) -> None:
     play(database, scenario)
 
 
+def test_a_client_may_ask_to_be_told_that_sql_broadcasts_flow(database: Server) -> None:
+    async def scenario(sandbox: Sandbox, _db: Db) -> None:
+        client = await sandbox.connect()
+        await client.join("r", {"presence": {"enabled": False}, "broadcast": {"replication_ready": True}})
+        assert (await client.expect("system"))["message"] == "Replication connection established"
+
+    play(database, scenario)
+
+
 def test_a_cold_server_subscribes_late(database: Server) -> None:
     timing = Timing.immediate()
     timing.cold, timing.subscribe_cold = True, (0.3, 0.4)
