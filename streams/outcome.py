@@ -12,9 +12,13 @@ from streams.domain.signal import Account, Brief
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A position holds coins; the order behind it may still be working."""
+    """A position holds coins; the order behind it may still be working.
+
+    `found`: it was open already, and a start or a takeover names it to the consumers of this process.
+    """
 
     position: Position
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Recovery:
                     if not isinstance(outcome, Opened):  # named below, with all the others
                         yield outcome
                 for position in await self._store.open_positions([account]):
-                    yield Opened(position)
+                    yield Opened(position, found=True)
             except Transient:
                 await asyncio.sleep(RETRY_SECONDS)
             except Dismissed:

@@ -30,7 +30,11 @@ def run(
     )
     from worker.app import serve  # its libraries take a second to import, which no bad setting should wait for
 
-    raise typer.Exit(serve(settings))
+    try:
+        code = serve(settings)
+    except config.SettingsError as error:
+        code = _say_bad_settings(error)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -67,8 +71,12 @@ def _settings(env_file: Path | None) -> config.Settings:
     try:
         return config.read_settings(env_file)
     except config.SettingsError as error:
-        typer.echo(f"fillstream: {error}", err=True)
-        raise typer.Exit(BAD_SETTINGS) from None
+        raise typer.Exit(_say_bad_settings(error)) from None
+
+
+def _say_bad_settings(error: config.SettingsError) -> int:
+    typer.echo(f"fillstream: {error}", err=True)
+    return BAD_SETTINGS
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from streams.accounts import Presence
 from streams.aio import from_callbacks
+from streams.domain.errors import Broken, Dismissed, Transient
 from streams.domain.position import Position
 from streams.domain.signal import Account
 from streams.execution import Execution, ExecutionSettings
@@ -32,7 +33,7 @@ from worker.adapters.ccxt_exchange import CcxtMarket
 from worker.adapters.clock import SystemClock
 from worker.adapters.paper_exchange import PaperExchange
 from worker.adapters.supabase_store import SupabaseStore, connect_store
-from worker.config import Settings
+from worker.config import Settings, SettingsError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("worker")
 
@@ -134,9 +135,11 @@ class App:
         while not self._stopped.is_set():
             try:
                 await presence.register()
-            except Exception as error:
+            except Transient as error:
                 self._alarm(error)
                 await self._pause(REGISTER_PAUSE_SECONDS)
+            except Broken as error:  # no waiting cures a wrong key or a missing schema
+                raise SettingsError(str(error)) from error
             else:
                 return True
         return False
@@ -189,7 +192,13 @@ class App:
         return on_error
 
     def _alarm(self, error: Exception) -> None:
-        log.warning("the database is out of reach; signals wait in their table", error=str(error))
+        match error:
+            case Transient():
+                log.warning("the database is out of reach; signals wait in their table", error=str(error))
+            case Dismissed():
+                log.warning("not this worker's any more", error=str(error))
+            case _:
+                log.error("the database does not answer as it should", error=repr(error))
 
     def _alarm_of_loop(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -199,9 +208,9 @@ class App:
 def _report(outcome: Outcome) -> None:
     """Log an outcome, with the ids that lead to its rows."""
     match outcome:
-        case Opened(position=position):
+        case Opened(position=position, found=found):
             log.info(
-                "opened",
+                "found open" if found else "opened",
                 position=str(position.id),
                 signal=str(position.signal_id),
                 symbol=position.symbol,

@@ -38,7 +38,13 @@ OPTIONS = {
     "fetchMargins": False,
     "fetchMarkets": {"types": ["spot"]},
     "maxRetriesOnFailure": 0,
+    # Few sockets for all streams: Binance takes 300 connections in 5 minutes from an address.
+    "streamLimits": {"spot": 4},
+    # ccxt counts what was ever subscribed to, and never what ended: its own limit would stop a long-lived worker.
+    "subscriptionLimitByStream": {"spot": 1_000_000_000},
 }
+SUBSCRIBE_SECONDS = 0.25
+"""Between two messages on streams: Binance takes 5 a second on a socket. Questions are answered by REST meanwhile."""
 
 
 class CcxtMarket:
@@ -57,6 +63,7 @@ class CcxtMarket:
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._used_at: dict[str, float] = {}
         self._closed_until = 0.0
+        self._subscribing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self.loaded = asyncio.Event()
 
@@ -178,7 +185,12 @@ class CcxtMarket:
             self._watched[symbol] = task
             task.add_done_callback(lambda _: self._watched.pop(symbol, None))
 
+    async def _pace(self) -> None:
+        async with self._subscribing:
+            await asyncio.sleep(SUBSCRIBE_SECONDS)
+
     async def _stream(self, symbol: str) -> None:
+        await self._pace()
         while (left := self._used_at[symbol] + UNUSED_SECONDS - self._clock.monotonic()) > 0:
             try:
                 async with asyncio.timeout(left):
@@ -192,6 +204,7 @@ class CcxtMarket:
                 await asyncio.sleep(RETRY_SECONDS)
         self._quotes.pop(symbol, None)
         self._used_at.pop(symbol, None)
+        await self._pace()
         try:
             async with asyncio.timeout(RETRY_SECONDS):
                 await self._exchange.un_watch_bids_asks([symbol])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -26,9 +27,11 @@ from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from supabase import PostgrestAPIError as APIError
 
+log = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=BaseModel)
 
-DEAD_WORKER = "FSD01"
+NOT_OURS = ("FSD01", "FSD02")
+"""This worker was declared dead, or the account is not held by it."""
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.1
 CONNECTIONS = 8
@@ -70,8 +73,14 @@ class SupabaseStore:
     async def claim(self, ids: Sequence[UUID] | None) -> Claim:
         """Take free accounts with work, and read the ready signals of those held."""
         answer = await self._call("claim_signals", self._id(), p_signal_ids=None if ids is None else _texts(ids))
-        briefs = tuple(_read(Brief, one) for one in answer["signals"])
-        return Claim(tuple(_accounts(answer["taken"])), briefs, bool(answer["more"]))
+        briefs: list[Brief] = []
+        for row in answer["signals"]:
+            try:
+                briefs.append(_read(Brief, row))
+            except Broken as error:  # one row that cannot be read must not keep the others waiting
+                log.error("signal %s cannot be read: %s", row["id"], error)
+                await self.record_failed_try(UUID(row["id"]), str(error))
+        return Claim(tuple(_accounts(answer["taken"])), tuple(briefs), bool(answer["more"]))
 
     async def brief(self, signal_id: UUID) -> Brief | None:
         """Read one signal anew; none where it is not ready, or not this worker's, any more."""
@@ -119,10 +128,15 @@ class SupabaseStore:
     async def unfinished(self, accounts: Sequence[Account] | None = None) -> Sequence[Unfinished]:
         """Orders that have not ended, of these accounts or of all held, oldest first."""
         answer = await self._call("unfinished_orders", self._id(), p_accounts=_account_rows(accounts))
-        return [
-            Unfinished(_read(Order, one["order"]), _read(Brief, one["brief"]), float(one["age"]), bool(one["expired"]))
-            for one in answer["orders"]
-        ]
+        found: list[Unfinished] = []
+        for row in answer["orders"]:
+            try:
+                order, brief = _read(Order, row["order"]), _read(Brief, row["brief"])
+            except Broken as error:  # one row that cannot be read must not keep the others from being settled
+                log.error("order %s cannot be read: %s", row["order"]["id"], error)
+                continue
+            found.append(Unfinished(order, brief, float(row["age"]), bool(row["expired"])))
+        return found
 
     async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]:
         """Positions that hold coins, of these accounts or of all held."""
@@ -181,8 +195,17 @@ def sort_error(error: APIError | httpx.HTTPError) -> ExecutionError:
     if isinstance(error, httpx.HTTPError):
         return Transient(f"the database could not be reached: {type(error).__name__}: {error}")
     code = str(error.code or "")
-    if code == DEAD_WORKER:
-        return Dismissed(error.message or "this worker was declared dead")
+    if code in NOT_OURS:
+        return Dismissed(error.message or "the work is not this worker's any more")
+    if code in ("401", "403", "42501", "PGRST301", "PGRST302") or any(
+        word in str(error.message) for word in ("JWT", "API key")
+    ):
+        return Broken(
+            f"SUPABASE_SERVICE_ROLE_KEY: the project refused it ({code} {error.message}); "
+            "copy the service role's key of this project"
+        )
+    if code in ("PGRST202", "42883"):
+        return Broken(f"SUPABASE_URL: the schema is not in this project ({error.message}); run `supabase db push`")
     passing = code.startswith(TRANSIENT_CLASSES) or (code.isdigit() and len(code) == 3 and int(code) >= 500)
     if passing or code in ("429", "408"):
         return Transient(f"the database could not answer: {code} {error.message}")
