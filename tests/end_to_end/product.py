@@ -87,6 +87,8 @@ class User:
     id: str
     token: str
     trader_id: str
+    email: str
+    password: str
 
 
 @dataclass
@@ -131,7 +133,7 @@ class Project:
         self.request(
             "PATCH", f"/rest/v1/risk_limits?user_id=eq.{user_id}&trader_id=is.null", token, json=generous
         ).raise_for_status()
-        return User(user_id, token, made.json()[0]["id"])
+        return User(user_id, token, made.json()[0]["id"], email, password)
 
     def signal(self, user: User, symbol: str = "BTC/USDT", **columns: Any) -> str:
         """Insert one signal as the service role; returns its id."""
@@ -145,10 +147,10 @@ class Project:
         ).raise_for_status()
         return [row["id"] for row in answer.json()]
 
-    def rows(self, query: str, *parameters: object) -> list[dict[str, Any]]:
+    def rows(self, query: str, *parameters: object, **named: object) -> list[dict[str, Any]]:
         """Rows as they stand in the database; numerics are Decimal."""
         with psycopg.connect(self.env["SUPABASE_DB_URL"], autocommit=True, row_factory=dict_row) as connection:
-            return connection.execute(query, parameters).fetchall()  # pyright: ignore[reportArgumentType, reportCallIssue]
+            return connection.execute(query.encode(), named or parameters).fetchall()
 
     def statuses(self, ids: list[str]) -> list[str]:
         """The status of each signal, in the order of their ids as given."""

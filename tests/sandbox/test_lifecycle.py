@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 import re
-import select
 import shutil
 import signal
 import socket
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -23,6 +21,7 @@ import pytest
 
 from sandbox.rest import find_postgrest
 from tests.conftest import SandboxProcess, StartSandbox
+from tests.processes import descendants, left_after
 
 _ENV = {
     "SUPABASE_URL",
@@ -37,41 +36,6 @@ _ENV = {
         for what in ("ID", "EMAIL", "PASSWORD", "TOKEN", "TRADER_ID", "API_KEY")
     ),
 }
-
-
-def _descendants(pid: int) -> dict[int, str]:
-    """Every process below `pid`, with its command line."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found: list[int] = [pid]
-    for each in found:
-        found += [child for child, parent in parents.items() if parent == each]
-    commands: dict[int, str] = {}
-    for each in found[1:]:
-        with suppress(OSError):  # it ended meanwhile
-            commands[each] = Path(f"/proc/{each}/cmdline").read_text()
-    return commands
-
-
-def _gone_within(pids: list[int], seconds: float) -> list[int]:
-    """Wait for processes to end; those still there after `seconds`."""
-    deadline = time.monotonic() + seconds
-    left: list[int] = []
-    for pid in pids:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                left.append(pid)
-        finally:
-            os.close(handle)
-    return left
 
 
 def _all_answer(sandbox: SandboxProcess) -> None:
@@ -109,11 +73,11 @@ def test_a_restart_keeps_data_users_and_keys(start_sandbox: StartSandbox) -> Non
     first = start_sandbox()
     with psycopg.connect(first.env["SUPABASE_DB_URL"]) as connection:
         connection.execute("create table public.kept as select 7 as n")
-    children = list(_descendants(first.process.pid))
+    children = list(descendants(first.process.pid))
     began = time.monotonic()
     assert first.end() == 0
     assert time.monotonic() - began < 3
-    assert _gone_within(children, 0.5) == []
+    assert left_after(children, 0.5) == []
 
     second = start_sandbox(data=first.data)
     rows = httpx.get(f"{second.url}/rest/v1/kept", headers=second.headers()).json()
@@ -128,10 +92,10 @@ def test_killed_it_leaves_no_process_and_starts_again(start_sandbox: StartSandbo
     first = start_sandbox()
     with psycopg.connect(first.env["SUPABASE_DB_URL"]) as connection:
         connection.execute("create table public.kept as select 7 as n")
-    children = _descendants(first.process.pid)
+    children = descendants(first.process.pid)
     assert any("postgrest" in command for command in children.values())
     first.process.kill()
-    assert _gone_within(list(children), 3) == []
+    assert left_after(children, 3) == []
 
     second = start_sandbox(data=first.data)
     assert httpx.get(f"{second.url}/rest/v1/kept", headers=second.headers()).json() == [{"n": 7}]
@@ -173,10 +137,10 @@ def test_a_busy_port_is_said_in_one_line(start_sandbox: StartSandbox, option: st
 @pytest.mark.parametrize("victim", ["postgrest", "postgres"])
 def test_a_child_that_dies_is_started_again(start_sandbox: StartSandbox, victim: str) -> None:
     sandbox = start_sandbox()
-    children = _descendants(sandbox.process.pid)
+    children = descendants(sandbox.process.pid)
     [pid] = [pid for pid, command in children.items() if re.match(rf"/\S*/{victim}(-[\d.]+)*\0", command)]
     os.kill(pid, signal.SIGKILL)
-    assert _gone_within([pid], 5) == []
+    assert left_after([pid], 5) == []
     deadline = time.monotonic() + 20
     while True:
         answer = httpx.get(f"{sandbox.url}/rest/v1/", headers=sandbox.headers(), timeout=20)
@@ -191,10 +155,10 @@ def test_interrupted_while_starting_it_ends_cleanly(start_sandbox: StartSandbox)
     sandbox = start_sandbox(ready=False)
     while "PostgreSQL" not in sandbox.said():
         assert sandbox.process.poll() is None
-    children = list(_descendants(sandbox.process.pid))
+    children = list(descendants(sandbox.process.pid))
     sandbox.process.send_signal(signal.SIGINT)
     assert sandbox.process.wait(10) in (0, -signal.SIGINT)
-    assert _gone_within(children, 3) == []
+    assert left_after(children, 3) == []
     assert "Traceback" not in sandbox.said()
     again = start_sandbox(data=sandbox.data)
     again.end()
@@ -233,7 +197,7 @@ def test_an_ordinary_user_can_run_it(scratch: Path, stack: SandboxProcess) -> No
         sandbox = SandboxProcess(process, home / "data", home / "data" / "env", Path(log.name))
         sandbox.wait_ready()
         _all_answer(sandbox)
-        owners = {Path(f"/proc/{pid}").stat().st_uid for pid in _descendants(process.pid)}
+        owners = {Path(f"/proc/{pid}").stat().st_uid for pid in descendants(process.pid)}
         assert owners == {account.pw_uid}
         assert sandbox.end() == 0
     finally:
