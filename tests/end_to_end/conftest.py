@@ -23,11 +23,11 @@ def project(start_sandbox: StartSandbox) -> Iterator[Project]:
 
 @pytest.fixture
 def start_worker(project: Project, tmp_path: Path) -> Iterator[StartWorker]:
-    """Start workers on the project; settings are environment variables."""
+    """Start workers on the project, or on another; settings are environment variables."""
     started: list[Worker] = []
 
-    def start(ready: bool = True, **settings: str) -> Worker:
-        worker = launch_worker(project.env, tmp_path / f"worker-{len(started)}.log", **settings)
+    def start(ready: bool = True, on: Project = project, **settings: str) -> Worker:
+        worker = launch_worker(on.env, tmp_path / f"worker-{len(started)}.log", **settings)
         started.append(worker)
         if ready:
             worker.wait_for("ready")

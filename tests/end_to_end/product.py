@@ -149,7 +149,8 @@ class Project:
 
     def rows(self, query: str, *parameters: object, **named: object) -> list[dict[str, Any]]:
         """Rows as they stand in the database; numerics are Decimal."""
-        with psycopg.connect(self.env["SUPABASE_DB_URL"], autocommit=True, row_factory=dict_row) as connection:
+        connect = psycopg.Connection[dict[str, Any]].connect
+        with connect(self.env["SUPABASE_DB_URL"], autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(query.encode(), named or parameters).fetchall()
 
     def statuses(self, ids: list[str]) -> list[str]:
