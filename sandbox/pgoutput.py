@@ -43,6 +43,8 @@ class Change:
     """Whether `old` is the whole row (replica identity full) rather than its key."""
     committed_at_micros: int
     """Commit time in Unix microseconds, the same for all rows of a transaction."""
+    transaction: int
+    """The transaction's 32-bit id."""
 
 
 class Decoder:
@@ -51,6 +53,7 @@ class Decoder:
     def __init__(self) -> None:
         self._relations: dict[int, Relation] = {}
         self._committed_at_micros = 0
+        self._transaction = 0
 
     def feed(self, message: bytes) -> Change | None:
         """Return the row change this message carries, or None for any other message."""
@@ -62,7 +65,7 @@ class Decoder:
             case b"D":
                 return self._change(Action.DELETE, message)
             case b"B":
-                _lsn, micros, _xid = struct.unpack_from(">QQI", message, 1)
+                _lsn, micros, self._transaction = struct.unpack_from(">QQI", message, 1)
                 self._committed_at_micros = POSTGRES_EPOCH * 1_000_000 + micros
             case b"R":
                 relation = _relation(message)
@@ -90,7 +93,7 @@ class Decoder:
         if old is not None and new is not None:
             # An unchanged TOAST value is not sent again; with a whole old row it is known all the same.
             new = old | new if old_is_whole else new
-        return Change(relation, action, new, old, old_is_whole, self._committed_at_micros)
+        return Change(relation, action, new, old, old_is_whole, self._committed_at_micros, self._transaction)
 
 
 def _relation(message: bytes) -> Relation:

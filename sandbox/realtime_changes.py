@@ -22,7 +22,7 @@ from sandbox.pgoutput import Action, Change, Relation
 from sandbox.realtime_faults import Path
 from sandbox.realtime_timing import Timing
 from sandbox.realtime_token import Identity
-from sandbox.row_security import Key, visible
+from sandbox.row_security import Key, settled, visible
 from sandbox.table_columns import Table, describe
 
 _log = logging.getLogger(__name__)
@@ -177,6 +177,9 @@ class Changes:
                 batches.setdefault(item.table, _Batch(item.table)).items.append(item)
             for batch in batches.values():
                 await _render_batch(connection, batch)
+            if any(table.row_security for table in batches):
+                await settled(connection, {change.transaction for change in wanted})
+            for batch in batches.values():
                 if batch.table.row_security:
                     await _check_rows(connection, batch)
         delivered = False

@@ -126,6 +126,7 @@ class Feed:
     async def _stream(self, connection: pq.abc.PGconn) -> None:
         loop = asyncio.get_running_loop()
         decoder = Decoder()
+        self._received = 0
         readable = asyncio.Event()
         connection.nonblocking = 1
         socket = connection.socket

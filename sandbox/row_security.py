@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import LiteralString, cast
 
 import psycopg
@@ -13,6 +14,9 @@ from psycopg.rows import TupleRow
 
 from sandbox.realtime_token import Identity
 from sandbox.table_columns import Table
+
+_WRAP = 2**32
+_SETTLE_TRIES = 500
 
 Key = tuple[str | None, ...]
 """The primary key's values in PostgreSQL's text form."""
@@ -44,6 +48,24 @@ async def visible(
         found = await connection.execute(query)
         rows = await found.fetchall()
     return {keys[row[0] - 1] for row in rows}
+
+
+async def settled(connection: AsyncConnection[TupleRow], transactions: Collection[int]) -> None:
+    """Return when queries see what these transactions did.
+
+    The replication stream tells of a commit once it is flushed, a moment before it shows to others.
+    """
+    for _ in range(_SETTLE_TRIES):
+        found = await connection.execute(
+            "select pg_snapshot_xmax(s)::text, array(select pg_snapshot_xip(s)::text) from pg_current_snapshot() s"
+        )
+        row = await found.fetchone()
+        assert row is not None
+        first_unseen = int(row[0])
+        running = {int(each) % _WRAP for each in row[1]}
+        if all(each not in running and 0 < (first_unseen - each) % _WRAP < _WRAP // 2 for each in transactions):
+            return
+        await asyncio.sleep(0.001)
 
 
 async def may_read_topic(connection: AsyncConnection[TupleRow], topic: str, identity: Identity) -> bool:

@@ -200,6 +200,17 @@ def test_commit_order_is_kept_and_a_thousand_rows_are_fast(database: Server) -> 
     play(database, scenario)
 
 
+def test_a_row_that_is_flushed_but_not_yet_visible_is_waited_for(database: Server) -> None:
+    async def scenario(sandbox: Sandbox, db: Db) -> None:
+        client = await sandbox.connect()
+        await client.subscribe("notes", of("notes", "INSERT"))
+        for rank in range(300):
+            await add_note(db, ALICE, rank=rank)
+            assert (await client.change())["record"]["rank"] == rank
+
+    play(database, scenario)
+
+
 def test_old_rows_are_whole_only_with_full_identity_and_no_row_security(database: Server) -> None:
     async def scenario(sandbox: Sandbox, db: Db) -> None:
         client = await sandbox.connect()
