@@ -105,19 +105,20 @@ create function public.emergency_stop(p_user_id uuid default null, p_close_posit
 returns jsonb language plpgsql security definer set search_path = '' as $$
 declare
   is_service constant boolean := auth.role() is not distinct from 'service_role';
-  stopped uuid;
+  whose uuid;
 begin
   if is_service and p_user_id is null then
     perform from public.system_state as state for update;
-    update public.system_state set stopped = true, stop_reason = 'emergency stop', stopped_at = clock_timestamp()
-    where not stopped;
+    update public.system_state as state set
+      stopped = true, stop_reason = 'emergency stop', stopped_at = clock_timestamp()
+    where not state.stopped;
     return jsonb_build_object('everybody', true, 'paused', (
       select count(distinct account.user_id) from public.accounts as account
     )) || fillstream.queue_stop(null, p_close_positions);
   end if;
-  stopped := fillstream.caller(p_user_id);
-  perform fillstream.pause(stopped, 'emergency stop', case when is_service then 'operator' else 'user' end);
-  return jsonb_build_object('everybody', false, 'paused', 1) || fillstream.queue_stop(stopped, p_close_positions);
+  whose := fillstream.caller(p_user_id);
+  perform fillstream.pause(whose, 'emergency stop', case when is_service then 'operator' else 'user' end);
+  return jsonb_build_object('everybody', false, 'paused', 1) || fillstream.queue_stop(whose, p_close_positions);
 end $$;
 comment on function public.emergency_stop is
   'Pauses at once and queues the cancelling of entries and, where asked, the closing of positions: of one''s own '

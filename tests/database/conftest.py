@@ -39,7 +39,7 @@ def project(server: Server) -> Iterator[Project]:
     project = Project(server)
     project.clean()
     yield project
-    project.clean()
+    project.close()
 
 
 @pytest.fixture

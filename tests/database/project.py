@@ -73,7 +73,7 @@ class Project:
         row = {"user_id": user_id, "trader_id": trader_id, "symbol": "BTC/USDT", "decision": "enter_trade"}
         return self._insert("signals", row | columns)
 
-    def limit(self, user_id: UUID, trader_id: UUID | None = None, **limits: object) -> None:
+    def limit(self, user_id: UUID, trader_id: UUID | None = None, /, **limits: object) -> None:
         """Set limits of the account, or of one trader."""
         self.owner.execute(
             "insert into public.risk_limits (user_id, trader_id) values (%s, %s) on conflict do nothing",
@@ -111,11 +111,13 @@ class Project:
         worker.record(plan["order_id"], status="filled", fills=[worker.fill("t1", "100", "1", fee="0.1")])
         return plan
 
-    def clean(self) -> None:
-        """Close what the last test left open and empty every table."""
+    def close(self) -> None:
+        """Close every connection that the test opened."""
         while self._clients:
             self._clients.pop().close()
-        self._owner = None
+
+    def clean(self) -> None:
+        """Empty every table."""
         with psycopg.connect(self.server.superuser_dsn, autocommit=True) as connection:
             tables = sql.SQL(", ").join(sql.SQL(row[0]) for row in connection.execute(_TABLES).fetchall())
             connection.execute(sql.SQL("truncate {}").format(tables))
