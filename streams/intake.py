@@ -5,6 +5,7 @@ Realtime only hints; the table is the truth. Whatever the hints do, the sweep fi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from streams.execution import Claimed
 from streams.ports import Claim, Clock, Hint, Store
 
 log = logging.getLogger(__name__)
+
+UNSEEN_PAUSES = (0.003, 0.01, 0.03)
+"""Seconds to wait for announced rows to show: a commit is told of a moment before other sessions see it."""
+
+LOW_WATER = 50
+"""With no more than this many signals in hand there is room for more."""
 
 SETTLE_SECONDS = (3.0, 10.0)
 """When to look again after a subscription stands: rows committed in between may have been lost unsaid."""
@@ -94,6 +101,11 @@ class Intake:
         async def claim() -> list[Item]:
             asked_at = self._clock.monotonic()  # of what is traded from now on, the answer may know nothing
             found = await self._store.claim(ids)
+            for pause in UNSEEN_PAUSES:
+                if not found.unseen:
+                    break
+                await asyncio.sleep(pause)
+                found = found.and_then(await self._store.claim(found.unseen))
             self._more = found.more or (self._more and ids is not None)  # only a whole look can say that all are out
             return self._admit_once(found, asked_at)
 
@@ -116,9 +128,6 @@ class Intake:
 
 def _each(items: list[Item]) -> Observable[Item]:
     return rx.from_iterable(items)
-
-
-LOW_WATER = 50
 
 
 def account_of(item: Item) -> Account:

@@ -28,11 +28,19 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one look at the table gave: accounts newly taken over, and ready signals in their order."""
+    """What one look at the table gave: accounts newly taken over, and ready signals in their order.
+
+    `more`: there are ready signals that were not given. `unseen`: asked for by id, and not in the table yet.
+    """
 
     taken: tuple[Account, ...]
     briefs: tuple[Brief, ...]
     more: bool
+    unseen: tuple[UUID, ...] = ()
+
+    def and_then(self, later: Claim) -> Claim:
+        """Two looks as one; what the later one did not see is unseen."""
+        return Claim(self.taken + later.taken, self.briefs + later.briefs, self.more or later.more, later.unseen)
 
 
 @dataclass(frozen=True, slots=True)

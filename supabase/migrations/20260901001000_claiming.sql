@@ -16,7 +16,7 @@ language sql immutable as $$
 $$;
 
 -- All that is needed to prepare each signal, in the order given.
-create function fillstream.briefs(p_signal_ids uuid[]) returns jsonb language plpgsql stable as $$
+create function fillstream.briefs(p_signal_ids uuid[]) returns jsonb language plpgsql stable set search_path = '' as $$
 declare
   briefs jsonb;
 begin
@@ -57,7 +57,7 @@ end $$;
 
 -- Takes free accounts for a worker, up to its share: those of the given signals, or with null any that need work.
 create function fillstream.take_accounts(p_worker public.workers, p_signal_ids uuid[]) returns jsonb
-language plpgsql as $$
+language plpgsql set search_path = '' as $$
 declare
   wanted_mode text;
   wanted uuid[];
@@ -111,7 +111,7 @@ begin
 end $$;
 
 -- Signals in a mode that no live worker trades in are answered by whoever comes by.
-create function fillstream.refuse_unserved() returns void language plpgsql as $$
+create function fillstream.refuse_unserved() returns void language plpgsql set search_path = '' as $$
 declare
   refusals fillstream.refusal[];
 begin
@@ -179,11 +179,19 @@ begin
   if p_signal_ids is null then
     perform fillstream.refuse_unserved();
   end if;
-  select lines.ids, lines.more into ready, more from fillstream.lines(p_worker_id, p_signal_ids, p_line, p_limit) as lines;
+  select lines.ids, lines.more into ready, more
+  from fillstream.lines(p_worker_id, p_signal_ids, p_line, p_limit) as lines;
   return jsonb_build_object(
     'taken', taken,
     'signals', fillstream.briefs(fillstream.sift(worker, ready)),
-    'more', more
+    'more', more,
+    -- A commit is announced a moment before it shows to other sessions: these are to be asked for again.
+    'unseen', coalesce((
+      select jsonb_agg(announced.id) from unnest(p_signal_ids) as announced (id)
+      where not exists (
+        select from public.signals as signal where signal.id = announced.id and signal.ready_at is not null
+      )
+    ), '[]')
   );
 end $$;
 comment on function public.claim_signals is
@@ -192,7 +200,7 @@ comment on function public.claim_signals is
 
 -- Whether a signal is ready and of an account that the worker holds.
 create function fillstream.is_ready_for(p_worker_id uuid, p_signal_id uuid) returns boolean
-language plpgsql stable as $$
+language plpgsql stable set search_path = '' as $$
 begin
   return exists (
     select from public.signals as signal

@@ -80,7 +80,8 @@ class SupabaseStore:
             except Broken as error:  # one row that cannot be read must not keep the others waiting
                 log.error("signal %s cannot be read: %s", row["id"], error)
                 await self.record_failed_try(UUID(row["id"]), str(error))
-        return Claim(tuple(_accounts(answer["taken"])), tuple(briefs), bool(answer["more"]))
+        unseen = tuple(UUID(one) for one in answer["unseen"])
+        return Claim(tuple(_accounts(answer["taken"])), tuple(briefs), bool(answer["more"]), unseen)
 
     async def brief(self, signal_id: UUID) -> Brief | None:
         """Read one signal anew; none where it is not ready, or not this worker's, any more."""
@@ -184,10 +185,30 @@ async def connect_store(
     http = httpx.AsyncClient(
         timeout=httpx.Timeout(10.0, connect=3.0),
         limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120.0),
+        event_hooks={"response": [_answered]},
     )
     options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
     client = await acreate_client(url, service_role_key, options)
     return SupabaseStore(client, lease_seconds, modes, max_signal_age)
+
+
+async def _answered(response: httpx.Response) -> None:
+    """Tell a failure of what stands before the database from one of its own, which carries a code.
+
+    The client reads a code from the body and forgets the status, so it could not be told later.
+
+    Raises:
+        httpx.HTTPStatusError: overloaded, or out of reach behind its gateway.
+    """
+    if response.status_code < 500 and response.status_code not in (408, 429):
+        return
+    body = (await response.aread()).decode(errors="replace")
+    try:
+        told: Any = json.loads(body)
+    except ValueError:
+        told = None
+    if not (isinstance(told, dict) and told.get("code")):  # pyright: ignore[reportUnknownMemberType]
+        raise httpx.HTTPStatusError(f"{response.status_code} {body[:200]}", request=response.request, response=response)
 
 
 def sort_error(error: APIError | httpx.HTTPError) -> ExecutionError:
