@@ -76,6 +76,7 @@ class Gateway:
         # The socket's keys are checked by the Realtime server itself, as on the platform.
         app.router.add_get("/realtime/v1/websocket", self._realtime.websocket)
         app.router.add_post("/realtime/v1/api/broadcast", self._broadcast)
+        app.router.add_post("/realtime/v1/api/broadcast/{topic}/events/{event}", self._broadcast)
         app.router.add_route("*", "/functions/v1/{path:.*}", self._function)
         app.router.add_get("/_control/rest", self._show_faults)
         app.router.add_post("/_control/rest", self._add_fault)
