@@ -64,13 +64,13 @@ class Progress:
 
     def table(self) -> Table:
         """The live table: one line a signal, newest last."""
-        table = Table(title="positions", expand=False)
-        for heading in ("symbol", "status", "quantity", "entry price", "stop", "target", "ms from row to open"):
-            table.add_column(heading, justify="left" if heading in ("symbol", "status") else "right")
+        table = Table(caption="ms: from the signal's row to its open position", caption_justify="left")
+        for heading in ("signal", "status", "quantity", "entry", "stop", "target", "ms"):
+            table.add_column(heading, justify="left" if heading in ("signal", "status") else "right", no_wrap=True)
         for signal_id, row in self.signals.items():
             position = self.positions.get(signal_id, {})
             table.add_row(
-                f"{row['symbol']} {row['side']}",
+                row["symbol"] if row["side"] == "long" else f"{row['symbol']} {row['side']}",
                 _coloured(row, position),
                 *(_shown(position.get(name)) for name in ("quantity", "price", "stop", "target")),
                 _shown(position.get("latency")),
@@ -183,14 +183,17 @@ def _summarise(progress: Progress, mode: str, as_json: bool, console: Console) -
     }
     for row in progress.signals.values():
         if row["refusal_code"]:
-            console.print(f"refused: [bold]{row['refusal_code']}[/] {row['refusal_reason']}", highlight=False)
+            said = f"\nrefused: [bold]{row['refusal_code']}[/] {row['refusal_reason']}"
+            console.print(said, highlight=False, soft_wrap=True, end="")
+    console.print()
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         console.print(
             f"[bold green]{result['opened']} of {result['signals']} signals became open {mode} positions[/], "
             f"{result['refused']} were refused for a stated reason.\n"
-            f"From the signal's row to the open position: p50 {latency['p50']} ms, p99 {latency['p99']} ms."
+            f"From the signal's row to the open position: p50 {latency['p50']} ms, p99 {latency['p99']} ms.",
+            soft_wrap=True,
         )
     planted = min(len(PLANTED), progress.wanted)
     return 0 if result["opened"] == progress.wanted - planted and result["refused"] == planted else 1
