@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 from dotenv import dotenv_values
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -64,7 +65,12 @@ class Progress:
 
     def table(self) -> Table:
         """The live table: one line a signal, newest last."""
-        table = Table(caption="ms: from the signal's row to its open position", caption_justify="left")
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1),
+            caption="ms: from the signal's row to its open position",
+            caption_justify="left",
+        )
         for heading in ("signal", "status", "quantity", "entry", "stop", "target", "ms"):
             table.add_column(heading, justify="left" if heading in ("signal", "status") else "right", no_wrap=True)
         for signal_id, row in self.signals.items():
@@ -73,7 +79,7 @@ class Progress:
                 row["symbol"] if row["side"] == "long" else f"{row['symbol']} {row['side']}",
                 _coloured(row, position),
                 *(_shown(position.get(name)) for name in ("quantity", "price", "stop", "target")),
-                _shown(position.get("latency")),
+                "" if position.get("latency") is None else f"{position['latency']:.0f}",
             )
         return table
 
@@ -255,7 +261,7 @@ def _end_with_parent() -> None:
 
 
 def _coloured(row: Mapping[str, Any], position: Mapping[str, Any]) -> str:
-    status = str(row["refusal_code"] or position.get("status") or row["status"])
+    status = "refused" if row["refusal_code"] else str(position.get("status") or row["status"])
     colour = {"open": "green", "monitoring": "green", "submitting": "yellow", "ready": "dim"}.get(status, "red")
     return f"[{colour}]{status}[/]"
 
