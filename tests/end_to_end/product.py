@@ -165,9 +165,9 @@ class Project:
         """Wait until every signal has a status; returns the seconds it took."""
         return wait_until(f"{len(ids)} signals {status}", lambda: set(self.statuses(ids)) == {status}, seconds)
 
-    def control(self, path: str, body: Mapping[str, Any]) -> None:
-        """Turn a knob of the gateway: `realtime` or `rest`."""
-        self.request("POST", f"/_control/{path}", json=body).raise_for_status()
+    def control(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Turn a knob of the gateway, `realtime` or `rest`; returns all its knobs as they stand now."""
+        return self.request("POST", f"/_control/{path}", json=body).raise_for_status().json()
 
     def venue(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Turn a knob of the exchange, or read its ledger."""
