@@ -23,19 +23,21 @@ class Booking:
     async def book(self, order: Order, brief: Brief, report: OrderReport, age: float) -> list[Outcome]:
         """Book a report and name its outcomes: opened, still resting, failed, or dropped when the row knew better.
 
-        Raises what the store raises; booking the same report again changes nothing.
+        Raises what the store raises; booking the same report again changes nothing. A row that knew better may
+        have learnt it from this very report, its answer lost: so what became of the position is named all the
+        same, and naming it twice is harmless.
         """
         stop, target = self._protection(order, brief, report)
         booked = await self._store.record(order.id, report, stop, target)
         position = booked.position
-        if not booked.changed:
-            return [Dropped(brief.id, f"the order's row already says {booked.order_status}")]
         outcomes: list[Outcome] = []
         if position.is_open and order.filled_quantity == ZERO:
             outcomes.append(Opened(position))
         if position.status == "failed":
             outcomes.append(Failed(position))
-        if not report.ended:
+        if not booked.changed:
+            outcomes.append(Dropped(brief.id, f"the order's row already says {booked.order_status}"))
+        elif not report.ended:
             outcomes.append(Resting(order.after(report), brief, age))
         return outcomes
 

@@ -1,0 +1,196 @@
+"""Orders that rest are followed to their end: filled later, cut short, or another worker's."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from streams.domain.errors import Broken, Dismissed, Transient, Unknown
+from streams.outcome import Dropped, Failed, Opened, Resting
+from tests.domain import specimens
+from tests.streams import fakes
+from tests.streams.virtual_loop import in_virtual_time
+from tests.streams.world import MAX_EXECUTION, POLL, World, passed
+
+LIMIT = specimens.brief(1, order_type="limit", limit_price="100")
+
+
+async def resting_world() -> World:
+    """A world in which a limit order has come to rest, and is looked at every second."""
+    world = World(LIMIT)
+    world.exchange.answers.update(place=fakes.resting, look_up=fakes.resting)
+    await world.start()
+    await passed(POLL / 2)
+    assert [type(one) for one in world.outcomes] == [Resting]
+    return world
+
+
+def order_of(world: World) -> fakes.Order:
+    """The only order there is."""
+    (row,) = world.store.orders.values()
+    return row.order
+
+
+@in_virtual_time
+async def test_an_order_that_rests_opens_its_position_when_it_fills() -> None:
+    world = await resting_world()
+    await passed(5)
+    assert world.of(Opened) == []
+    assert world.tracker.accounts == {LIMIT.account}
+    world.exchange.answers["look_up"] = fakes.filled
+    await passed(POLL)
+    (opened,) = world.of(Opened)
+    assert opened.position.entry_quantity == order_of(world).quantity
+    assert world.tracker.accounts == frozenset()
+    assert len(world.in_hand) == 0
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_position_opens_once_however_many_fills_it_takes() -> None:
+    world = await resting_world()
+    world.exchange.answers["look_up"] = fakes.partly
+    await passed(3 * POLL)
+    world.exchange.answers["look_up"] = fakes.filled
+    await passed(POLL)
+    assert len(world.of(Opened)) == 1
+    assert order_of(world).filled_quantity == order_of(world).quantity
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_look_that_finds_nothing_new_writes_nothing() -> None:
+    world = await resting_world()
+    await passed(20)
+    assert len(world.store.called("record")) == 1
+    await world.stop()
+
+
+@in_virtual_time
+async def test_an_order_unfilled_when_its_time_is_up_is_cancelled_and_fails() -> None:
+    world = await resting_world()
+    await passed(MAX_EXECUTION - 2)
+    assert world.exchange.called("cancel") == []
+    await passed(3)
+    assert len(world.exchange.called("cancel")) == 1
+    (failed,) = world.of(Failed)
+    assert failed.position.failure_code == "entry_not_filled"
+    assert world.tracker.accounts == frozenset()
+    await world.stop()
+
+
+@in_virtual_time
+async def test_an_order_filled_in_part_when_its_time_is_up_stays_open_with_what_it_has() -> None:
+    world = await resting_world()
+    world.exchange.answers["look_up"] = fakes.partly
+    await passed(POLL)
+    world.exchange.answers["look_up"] = fakes.resting
+    await passed(MAX_EXECUTION)
+    assert world.of(Failed) == []
+    assert len(world.of(Opened)) == 1
+    assert (order_of(world).status, order_of(world).filled_quantity) == ("cancelled", Decimal("0.1"))
+    assert world.tracker.accounts == frozenset()
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_cancel_is_repeated_until_it_is_answered() -> None:
+    world = await resting_world()
+    world.exchange.break_next("cancel", Transient("down"), Unknown("no answer"))
+    await passed(MAX_EXECUTION + 5)
+    assert len(world.exchange.called("cancel")) == 3
+    assert len(world.of(Failed)) == 1
+    await world.stop()
+
+
+@pytest.mark.parametrize("error", [Transient("down"), Unknown("no answer"), Broken("odd"), ZeroDivisionError("a bug")])
+def test_a_look_that_fails_is_made_again(error: Exception) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        world = await resting_world()
+        world.exchange.break_next("look_up", error, error)
+        await passed(5)
+        world.exchange.answers["look_up"] = fakes.filled
+        await passed(POLL)
+        assert len(world.of(Opened)) == 1
+        await world.stop()
+
+    scenario()
+
+
+@in_virtual_time
+async def test_a_fill_is_booked_when_the_database_is_back() -> None:
+    world = await resting_world()
+    world.store.take_down("record")
+    world.exchange.answers["look_up"] = fakes.filled
+    await passed(10)
+    assert world.of(Opened) == []
+    world.store.bring_up()
+    await passed(POLL + 0.5)
+    assert len(world.of(Opened)) == 1
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_fill_whose_booking_was_answered_in_vain_still_opens_its_position() -> None:
+    world = await resting_world()
+    world.store.lose_answer("record")
+    world.exchange.answers["look_up"] = fakes.filled
+    await passed(10)
+    assert order_of(world).status == "filled"
+    assert len(world.of(Opened)) == 1
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_part_whose_booking_was_answered_in_vain_is_followed_on() -> None:
+    world = await resting_world()
+    world.store.lose_answer("record")
+    world.exchange.answers["look_up"] = fakes.partly
+    await passed(2 * POLL)
+    world.exchange.answers["look_up"] = fakes.filled
+    await passed(10)
+    assert (order_of(world).status, order_of(world).remaining) == ("filled", 0)
+    assert {one.position.id for one in world.of(Opened)} == {order_of(world).position_id}
+    await world.stop()
+
+
+@in_virtual_time
+async def test_an_order_of_another_worker_is_followed_no_more() -> None:
+    world = await resting_world()
+    world.store.break_next("record", Dismissed("dead"))
+    world.store.give_to_another(LIMIT.account)
+    world.exchange.answers["look_up"] = fakes.partly
+    await passed(3 * POLL)
+    assert [type(one) for one in world.outcomes] == [Resting, Dropped]
+    looks = len(world.exchange.called("look_up"))
+    await passed(10)
+    assert len(world.exchange.called("look_up")) == looks
+    assert len(world.in_hand) == 0
+    await world.stop()
+
+
+@in_virtual_time
+async def test_an_order_is_followed_once() -> None:
+    world = await resting_world()
+    (found,) = world.of(Resting)
+    looks = len(world.exchange.called("look_up"))
+    world.tracker.follow(found).subscribe()
+    await passed(5 * POLL)
+    assert len(world.exchange.called("look_up")) == looks + 5
+    await world.stop()
+
+
+@in_virtual_time
+async def test_the_time_of_an_order_counts_from_its_admission() -> None:
+    world = World()
+    order = specimens.order(status="submitted")
+    world.exchange.answers["look_up"] = fakes.resting
+    world.store.put_unfinished(order, LIMIT, age=MAX_EXECUTION - 10)
+    await world.start()
+    await passed(8)
+    assert world.exchange.called("cancel") == []
+    await passed(5)
+    assert len(world.exchange.called("cancel")) == 1
+    await world.stop()
