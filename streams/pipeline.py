@@ -15,7 +15,7 @@ from streams.aio import recover, serial_by
 from streams.domain.position import Position
 from streams.execution import Execution
 from streams.intake import Intake, Item, Takeover, account_of, wakes
-from streams.outcome import Opened, Outcome, Resting
+from streams.outcome import Deferred, Opened, Outcome, Resting
 from streams.ports import Hint
 from streams.recovery import Recovery
 from streams.tracker import Tracker
@@ -75,10 +75,20 @@ class Pipeline:
             if self._stopping:
                 return rx.empty()
             if isinstance(item, Takeover):
-                return self._recovery.take_over(item.account)
+                return self._recovery.take_over(item.account).pipe(ops.take_until(self._stop))
             return self._execution.execute(item)
 
-        return rx.defer(begin).pipe(recover(self._unforeseen("work")), ops.finally_action(lambda: self._finished(item)))
+        progressed = False
+
+        def notice(outcome: Outcome) -> None:
+            nonlocal progressed
+            progressed = progressed or not isinstance(outcome, Deferred)
+
+        return rx.defer(begin).pipe(
+            recover(self._unforeseen("work")),
+            ops.do_action(notice),
+            ops.finally_action(lambda: self._finished(item, progressed)),
+        )
 
     def _recheck(self) -> Observable[Outcome]:
         return self._recovery.recheck().pipe(recover(self._unforeseen("recheck")))
@@ -90,9 +100,10 @@ class Pipeline:
         later = self._tracker.follow(outcome).pipe(recover(self._unforeseen("tracking")), ops.take_until(self._stop))
         return rx.concat(rx.just(outcome), later)
 
-    def _finished(self, item: Item) -> None:
+    def _finished(self, item: Item, progressed: bool) -> None:
+        """Ask for more where there is room; what was put off would only come again, so that waits for the sweep."""
         self._intake.release(item)
-        if self._intake.wants_more and not self._stopping:
+        if progressed and self._intake.wants_more and not self._stopping:
             self._room.on_next(Hint(everything=True, reason="room for more"))
 
     def _unforeseen(self, what: str) -> Callable[[Exception], Observable[Outcome]]:
