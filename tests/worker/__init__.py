@@ -1,0 +1,1 @@
+"""The worker's edges: settings, logs, command line, adapters."""
