@@ -1,12 +1,13 @@
 -- Who trades, and what they are told to trade.
 
 -- Everything that is nobody's business but the database's: rules, triggers, moves. No role may use it;
--- what is offered to clients is in public.
+-- what is offered to clients is in public. Of its functions, those in plain SQL fix no search_path, so that they are
+-- inlined; all names in them are qualified.
 create schema fillstream;
 comment on schema fillstream is 'Rules, moves and triggers behind the public functions. Not exposed.';
 revoke all on schema fillstream from public, anon, authenticated;
 
-create function fillstream.touch() returns trigger language plpgsql as $$
+create function fillstream.touch() returns trigger language plpgsql set search_path = '' as $$
 begin
   new.updated_at := clock_timestamp();
   return new;

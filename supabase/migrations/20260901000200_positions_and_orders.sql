@@ -179,6 +179,7 @@ create index position_events_user_id_idx on public.position_events (user_id, at 
 
 create table public.position_actions (
   id uuid primary key default gen_random_uuid(),
+  seq bigint generated always as identity,
   position_id uuid not null references public.positions,
   user_id uuid not null references auth.users,
   action text not null check (action in ('hold', 'adjust_sl', 'adjust_tp', 'reduce', 'close', 'cancel_entry')),
@@ -195,8 +196,9 @@ create table public.position_actions (
   created_at timestamptz not null default clock_timestamp(),
   done_at timestamptz
 );
-comment on table public.position_actions is 'What the user or a model asks of a position; carried out in order.';
-create index position_actions_pending_idx on public.position_actions (position_id, created_at)
+comment on table public.position_actions is
+  'What the user or a model asks of a position; carried out in the order of seq.';
+create index position_actions_pending_idx on public.position_actions (position_id, seq)
   where status = 'pending';
 create index position_actions_position_id_idx on public.position_actions (position_id, created_at desc);
 create index position_actions_user_id_idx on public.position_actions (user_id, created_at desc);

@@ -97,7 +97,8 @@ create table public.exchange_credentials (
 );
 comment on table public.exchange_credentials is 'Exchange keys, encrypted. Read by the service role alone.';
 comment on column public.exchange_credentials.key_version is 'Which data key it is encrypted with.';
-comment on column public.exchange_credentials.version is 'Grows with each change, so that a cached key is known as old.';
+comment on column public.exchange_credentials.version is
+  'Grows with each change, so that a cached key is known as old.';
 
 create table public.exchange_accounts (
   id uuid primary key default gen_random_uuid(),
@@ -131,7 +132,7 @@ create trigger touch before update on public.account_equity for each row execute
 create trigger touch before update on public.paper_balances for each row execute function fillstream.touch();
 create trigger touch before update on public.exchange_accounts for each row execute function fillstream.touch();
 
-create function fillstream.renew_credential() returns trigger language plpgsql as $$
+create function fillstream.renew_credential() returns trigger language plpgsql set search_path = '' as $$
 begin
   new.version := old.version + 1;
   new.updated_at := clock_timestamp();

@@ -56,13 +56,17 @@ create table fillstream.tries (
 comment on table fillstream.tries is
   'How often a signal could not be prepared. Not on its row: a change there is news to every worker.';
 
+create function fillstream.ensure_limits(p_user_id uuid) returns void language sql as $$
+  insert into public.risk_limits (user_id, max_position_size_usdt, max_total_exposure_usdt, daily_loss_limit_usdt)
+  values (p_user_id, 100, 500, 50) on conflict do nothing
+$$;
+comment on function fillstream.ensure_limits is 'Limits of an account that has none yet: what cannot hurt much.';
+
 -- A user's first trader brings limits that cannot hurt much and play money; each trader its account.
 create function fillstream.equip_trader() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
   if tg_op = 'INSERT' then
-    insert into public.risk_limits (
-      user_id, max_position_size_usdt, max_total_exposure_usdt, daily_loss_limit_usdt
-    ) values (new.user_id, 100, 500, 50) on conflict do nothing;
+    perform fillstream.ensure_limits(new.user_id);
     insert into public.paper_balances (user_id) values (new.user_id) on conflict do nothing;
   end if;
   insert into public.accounts (user_id, mode) values (new.user_id, new.mode) on conflict do nothing;

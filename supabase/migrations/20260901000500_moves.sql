@@ -128,7 +128,7 @@ create trigger note_insert after insert on public.positions
 create trigger note_move after update of status on public.positions
   for each row when (old.status is distinct from new.status) execute function fillstream.note_position_move();
 
-create function fillstream.keep_event() returns trigger language plpgsql as $$
+create function fillstream.keep_event() returns trigger language plpgsql set search_path = '' as $$
 begin
   raise exception 'position_events is append-only' using errcode = 'restrict_violation';
 end $$;

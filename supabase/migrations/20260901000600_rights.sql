@@ -8,7 +8,8 @@ revoke all on
   public.pnl_snapshots, public.accounts, public.workers, public.system_state
 from public, anon, authenticated, service_role;
 revoke all on
-  public.signals_seq_seq, public.position_events_id_seq, public.pnl_snapshots_id_seq, public.risk_refusals_id_seq,
+  public.signals_seq_seq, public.position_actions_seq_seq, public.position_events_id_seq,
+  public.pnl_snapshots_id_seq, public.risk_refusals_id_seq,
   public.key_access_log_id_seq
 from public, anon, authenticated, service_role;
 revoke all on all tables in schema fillstream from public, anon, authenticated, service_role;

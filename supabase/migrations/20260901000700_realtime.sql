@@ -76,7 +76,10 @@ begin
   from after_update as signal
   join before_update as earlier on earlier.id = signal.id
   where signal.status = 'ready' and signal.decision = 'enter_trade'
-    and not (earlier.status = 'ready' and earlier.decision = 'enter_trade');
+    and (
+      earlier.status <> 'ready' or earlier.decision <> 'enter_trade'
+      or earlier.user_id <> signal.user_id or earlier.trader_id <> signal.trader_id
+    );
   if ids is not null then
     perform fillstream.ensure_accounts(ids);
     perform fillstream.announce_signals(ids);

@@ -6,7 +6,8 @@ $$;
 
 -- Every mutation by a worker begins here. The lock makes whoever would declare it dead wait for the transaction,
 -- and the transaction find out that it was. Raises FSD01 when it was, or is unknown.
-create function fillstream.live_worker(p_worker_id uuid) returns public.workers language plpgsql as $$
+create function fillstream.live_worker(p_worker_id uuid) returns public.workers
+language plpgsql set search_path = '' as $$
 declare
   worker public.workers;
 begin
@@ -27,7 +28,7 @@ $$;
 
 -- Declares workers dead whose lease is over, and frees what they held. One that is in the middle of a mutation is
 -- passed over: it is alive enough, and nobody waits for anybody.
-create function fillstream.declare_lapsed(p_except uuid) returns void language plpgsql as $$
+create function fillstream.declare_lapsed(p_except uuid) returns void language plpgsql set search_path = '' as $$
 declare
   lapsed uuid[];
 begin
@@ -43,7 +44,7 @@ begin
   end if;
 end $$;
 
-create function fillstream.bury(p_worker_ids uuid[]) returns integer language plpgsql as $$
+create function fillstream.bury(p_worker_ids uuid[]) returns integer language plpgsql set search_path = '' as $$
 declare
   freed integer;
 begin
@@ -79,7 +80,7 @@ $$;
 
 -- How many accounts of a mode a worker may hold at most: its share of those held or in need, plus one.
 -- Null, so no bound, where it is the only worker of the mode.
-create function fillstream.most_accounts(p_mode text) returns integer language plpgsql stable as $$
+create function fillstream.most_accounts(p_mode text) returns integer language plpgsql stable set search_path = '' as $$
 declare
   workers integer;
   accounts integer;

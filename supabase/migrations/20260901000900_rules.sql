@@ -21,7 +21,7 @@ $$;
 -- cost at worst; positions of another mode do not count. Without a plan, what it would cost is not asked.
 create function fillstream.row_refusal(
   p_signal public.signals, p_trader public.traders, p_worker public.workers, p_plan jsonb
-) returns fillstream.refusal language plpgsql stable as $$
+) returns fillstream.refusal language plpgsql stable set search_path = '' as $$
 declare
   refusal fillstream.refusal;
   now constant timestamptz := clock_timestamp();
@@ -153,7 +153,11 @@ $$;
 
 -- The one place where a refusal is written; gives the signals that were ready and are refused now. A signal that
 -- somebody else is changing this very moment is left to the next look.
-create function fillstream.refuse(p_refusals fillstream.refusal[]) returns uuid[] language sql volatile as $$
+create function fillstream.refuse(p_refusals fillstream.refusal[]) returns uuid[]
+language plpgsql set search_path = '' as $$
+declare
+  written uuid[];
+begin
   with asked as (
     select refusal.* from unnest(p_refusals) as refusal
   ),
@@ -180,12 +184,13 @@ create function fillstream.refuse(p_refusals fillstream.refusal[]) returns uuid[
     from refused join asked on asked.signal_id = refused.id
     returning signal_id
   )
-  select array_agg(noted.signal_id) from noted
-$$;
+  select array_agg(noted.signal_id) into written from noted;
+  return written;
+end $$;
 
 -- Refuses, of the given ready signals, those that rows speak against; gives the others in their order.
 create function fillstream.sift(p_worker public.workers, p_signal_ids uuid[]) returns uuid[]
-language plpgsql as $$
+language plpgsql set search_path = '' as $$
 declare
   kept uuid[];
   refusals fillstream.refusal[];

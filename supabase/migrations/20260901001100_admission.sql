@@ -4,8 +4,8 @@
 -- Locks, each in a statement of its own so that what is read later was committed by then. In the order that holds
 -- everywhere: system_state, workers, accounts, limits, signal, position, order, balance.
 create function fillstream.lock_for_admission(
-  p_worker_id uuid, p_user_id uuid, p_trader_id uuid, p_mode text, p_signal_id uuid
-) returns void language plpgsql as $$
+  p_user_id uuid, p_trader_id uuid, p_mode text, p_signal_id uuid
+) returns void language plpgsql set search_path = '' as $$
 begin
   perform from public.accounts as account where account.user_id = p_user_id and account.mode = p_mode for update;
   perform from public.risk_limits as limits
@@ -28,6 +28,7 @@ declare
   answer jsonb;
   is_held boolean;
   is_stale boolean;
+  locked_mode text;
   recv_window_ms constant integer := p_plan ->> 'recv_window_ms';
   signed_at timestamptz;
   credential_version bigint;
@@ -37,7 +38,8 @@ begin
   -- Read to know what to lock; read again below, under the locks.
   select candidate.* into signal from public.signals as candidate where candidate.id = p_signal_id;
   select candidate.* into trader from public.traders as candidate where candidate.id = signal.trader_id;
-  perform fillstream.lock_for_admission(p_worker_id, signal.user_id, trader.id, trader.mode, p_signal_id);
+  locked_mode := trader.mode;
+  perform fillstream.lock_for_admission(signal.user_id, trader.id, locked_mode, p_signal_id);
 
   select earlier.answer into answer from fillstream.admissions as earlier
   where earlier.worker_id = p_worker_id and earlier.attempt_id = p_attempt_id;
@@ -47,7 +49,7 @@ begin
 
   select exists (
     select from public.accounts as account
-    where account.user_id = signal.user_id and account.mode = trader.mode and account.worker_id = p_worker_id
+    where account.user_id = signal.user_id and account.mode = locked_mode and account.worker_id = p_worker_id
   ) into is_held;
   select candidate.* into signal from public.signals as candidate where candidate.id = p_signal_id;
   if not is_held or signal.status is distinct from 'ready' or signal.decision <> 'enter_trade' then
@@ -57,6 +59,7 @@ begin
   select candidate.* into trader from public.traders as candidate where candidate.id = signal.trader_id;
   is_stale := fillstream.version(signal, trader) is distinct from p_plan ->> 'trader_version'
     or trader.mode is distinct from p_plan ->> 'mode'
+    or trader.mode is distinct from locked_mode
     or signal.symbol is distinct from p_plan ->> 'symbol'
     or signal.side is distinct from p_plan ->> 'side';
   -- A stale plan cannot speak against its signal; what needs no plan still can.
@@ -105,7 +108,7 @@ comment on function public.admit_signal is
 -- Each row passes through created, so that subscribers and position_events see every state.
 create function fillstream.write_entry(
   p_signal public.signals, p_trader public.traders, p_plan jsonb, p_signed_at timestamptz
-) returns void language plpgsql as $$
+) returns void language plpgsql set search_path = '' as $$
 declare
   new_position_id constant uuid := p_plan ->> 'position_id';
   new_order_id constant uuid := p_plan ->> 'order_id';

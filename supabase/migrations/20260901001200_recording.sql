@@ -18,7 +18,8 @@ $$;
 
 -- Locks what a worker changes about an order, in the order that holds everywhere. Raises FSD02 when the account is
 -- not held by this worker.
-create function fillstream.lock_for_recording(p_worker_id uuid, p_order_id uuid) returns void language plpgsql as $$
+create function fillstream.lock_for_recording(p_worker_id uuid, p_order_id uuid) returns void
+language plpgsql set search_path = '' as $$
 declare
   working public.orders;
   position public.positions;
@@ -45,7 +46,11 @@ end $$;
 
 -- Writes the fills that are not known yet; gives what they cost in quote, fees taken in the base asset left out,
 -- and null when there were none.
-create function fillstream.write_fills(p_order public.orders, p_fills jsonb) returns numeric language sql volatile as $$
+create function fillstream.write_fills(p_order public.orders, p_fills jsonb) returns numeric
+language plpgsql set search_path = '' as $$
+declare
+  spent numeric;
+begin
   with written as (
     insert into public.trades (
       order_id, position_id, user_id, exchange_trade_id, symbol, side, price, quantity, value, fee, fee_asset,
@@ -65,9 +70,10 @@ create function fillstream.write_fills(p_order public.orders, p_fills jsonb) ret
   select sum(
     written.value
     + case when written.fee_asset = split_part(p_order.symbol, '/', 1) then 0 else written.fee_usdt end
-  )
-  from written
-$$;
+  ) into spent
+  from written;
+  return spent;
+end $$;
 
 create function public.record_order(p_worker_id uuid, p_order_id uuid, p_report jsonb) returns jsonb
 language plpgsql security definer set search_path = '' as $$
@@ -97,6 +103,8 @@ begin
   else
     may_move := false;
   end if;
+  -- An order that has ended is taken up again by a fill that nobody knew of, not by old news.
+  may_move := may_move and (working.status not in ('cancelled', 'expired') or spent is not null);
   if spent is not null and working.status = 'failed' then
     raise exception 'order % surely failed, and yet a fill of it is told', p_order_id using errcode = 'FSD03';
   end if;
@@ -123,7 +131,7 @@ comment on function public.record_order is
 -- The order's row from its trades, and what stays reserved for it.
 create function fillstream.write_order(
   p_order public.orders, p_status text, p_spent numeric, p_report jsonb
-) returns public.orders language plpgsql as $$
+) returns public.orders language plpgsql set search_path = '' as $$
 declare
   working public.orders;
   has_ended constant boolean := p_status in ('filled', 'cancelled', 'expired', 'failed');
@@ -167,7 +175,7 @@ end $$;
 
 -- The position as its entry order makes it: opened by the first fill, failed by an end without any.
 create function fillstream.write_entry_state(p_order public.orders, p_report jsonb) returns void
-language plpgsql as $$
+language plpgsql set search_path = '' as $$
 declare
   position public.positions;
   filled record;

@@ -3,7 +3,7 @@
 
 -- The user a call is for. Raises insufficient_privilege unless a signed-in user asks for themselves, or the service
 -- role for the user it names.
-create function fillstream.caller(p_user_id uuid) returns uuid language plpgsql stable as $$
+create function fillstream.caller(p_user_id uuid) returns uuid language plpgsql stable set search_path = '' as $$
 begin
   if auth.role() = 'service_role' and p_user_id is not null then
     return p_user_id;
@@ -17,11 +17,11 @@ end $$;
 -- Pauses an account. Waits for admissions under way, which hold the row shared: none commits after. A pause by the
 -- operator is not replaced by another.
 create function fillstream.pause(p_user_id uuid, p_reason text, p_by text) returns public.risk_limits
-language plpgsql as $$
+language plpgsql set search_path = '' as $$
 declare
   limits public.risk_limits;
 begin
-  insert into public.risk_limits (user_id) values (p_user_id) on conflict do nothing;
+  perform fillstream.ensure_limits(p_user_id);
   -- Each of the user's admissions holds its account, so this holds with limits written just now as well.
   perform from public.accounts as account where account.user_id = p_user_id order by account.mode for update;
   perform from public.risk_limits as own where own.user_id = p_user_id and own.trader_id is null for update;
@@ -70,7 +70,10 @@ comment on function public.resume_trading is 'Lifts one''s own pause, or one by 
 -- Queues what brings an account to rest: entries at work are cancelled, and positions closed where asked. An entry
 -- may still fill while it is cancelled, so its position is asked to close too.
 create function fillstream.queue_stop(p_user_id uuid, p_close_positions boolean) returns jsonb
-language sql volatile as $$
+language plpgsql set search_path = '' as $$
+declare
+  counts jsonb;
+begin
   with queued as (
     insert into public.position_actions (position_id, action, reasoning)
     select position.id, wanted.action, 'emergency stop'
@@ -97,9 +100,10 @@ language sql volatile as $$
   select jsonb_build_object(
     'cancel_entry', count(*) filter (where queued.action = 'cancel_entry'),
     'close', count(*) filter (where queued.action = 'close')
-  )
-  from queued
-$$;
+  ) into counts
+  from queued;
+  return counts;
+end $$;
 
 create function public.emergency_stop(p_user_id uuid default null, p_close_positions boolean default false)
 returns jsonb language plpgsql security definer set search_path = '' as $$

@@ -57,6 +57,15 @@ def test_a_statement_wakes_the_workers_once_with_at_most_a_hundred_ids(
     assert message["ids"] == oldest
 
 
+def test_a_signal_handed_to_another_user_finds_its_account(project: Project, alice: UUID, bob: UUID) -> None:
+    signal_id = project.signal(alice, project.trader(alice))
+    trader_id = project.trader(bob)
+    project.service().execute(
+        "update public.signals set user_id = %s, trader_id = %s where id = %s", bob, trader_id, signal_id
+    )
+    assert project.worker().claimed() == [signal_id]
+
+
 def test_other_changes_of_a_signal_wake_nobody(project: Project, alice: UUID) -> None:
     signal_id = project.signal(alice, project.trader(alice))
     worker = project.worker()

@@ -24,7 +24,7 @@ def _limits(project: Project, user_id: UUID) -> tuple[Any, ...]:
 
 
 def _actions(project: Project) -> list[tuple[UUID, str, str]]:
-    return project.owner.rows("select user_id, action, status from public.position_actions order by created_at, action")
+    return project.owner.rows("select user_id, action, status from public.position_actions order by seq")
 
 
 def test_a_user_pauses_and_resumes_their_own_account(project: Project, alice: UUID, bob: UUID) -> None:
@@ -42,6 +42,7 @@ def test_a_user_pauses_and_resumes_their_own_account(project: Project, alice: UU
 def test_a_user_without_limits_can_pause_too(project: Project, alice: UUID) -> None:
     project.user(alice).call("pause_trading")
     assert _limits(project, alice) == (True, None, "user", True)
+    assert project.owner.value("select max_total_exposure_usdt from public.risk_limits") == 500
 
 
 def test_a_user_lifts_a_pause_by_a_limit_but_not_the_operators(project: Project, alice: UUID) -> None:

@@ -144,6 +144,15 @@ def test_news_older_than_the_row_changes_nothing(
     assert _order(project) == before
 
 
+def test_an_order_that_ended_is_not_taken_up_again_by_old_news(project: Project, alice: UUID) -> None:
+    testnet = project.worker("testnet")
+    plan = testnet.admitted(project.signal(alice, project.trader(alice, "testnet")), quantity="2")
+    fills = [testnet.fill("1", "100", "1")]
+    testnet.record(plan["order_id"], status="cancelled", fills=fills)
+    answer = testnet.record(plan["order_id"], status="partially_filled", fills=fills)
+    assert (answer["changed"], answer["order_status"]) == (False, "cancelled")
+
+
 def test_an_unknown_answer_is_settled_later(project: Project, worker: Worker, plan: dict[str, Any]) -> None:
     answer = worker.record(plan["order_id"], status="unknown", error_message="the answer was lost")
     assert (answer["order_status"], answer["position_status"]) == ("unknown", "submitting")
