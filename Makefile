@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format sandbox clean
+.PHONY: demo test bench check format sandbox clean
 
 demo: .venv/ready  ## an embedded Supabase and exchange, a worker, and positions opening live
 	@$(BIN)/python -m worker demo
 
 test: .venv/ready  ## the whole suite
 	$(BIN)/pytest
+
+bench: .venv/ready  ## what takes minutes: large bursts, long rests
+	$(BIN)/pytest -m bench --durations=0
 
 check: .venv/ready  ## style, types, and who may import whom
 	$(BIN)/ruff check .

@@ -55,6 +55,31 @@ begin
   return coalesce(briefs, '[]');
 end $$;
 
+-- Who of a mode has ready signals.
+create function fillstream.users_with_signals(p_mode text) returns setof uuid language sql stable set search_path = '' as $$
+  select distinct signal.user_id
+  from public.signals as signal
+  join public.traders as trader on trader.id = signal.trader_id
+  where signal.status = 'ready' and signal.decision = 'enter_trade' and trader.mode = p_mode
+$$;
+
+-- How many accounts with ready signals a worker may take now: its share of all there are, plus one, less those it
+-- holds. Null, so no bound, where it is the only worker of the mode. Without this, whoever holds fewest accounts gets
+-- every account of a burst and the others none.
+create function fillstream.room_for_signals(p_worker_id uuid, p_mode text) returns integer
+language sql stable set search_path = '' as $$
+  select case when live.workers > 1 then ceil(waiting.accounts::numeric / live.workers)::integer + 1 - waiting.held end
+  from (
+    select count(*) as workers from public.workers as worker
+    where worker.dead_at is null and p_mode = any (worker.modes)
+  ) as live
+  cross join (
+    select count(*) as accounts, count(*) filter (where account.worker_id = p_worker_id)::integer as held
+    from fillstream.users_with_signals(p_mode) as waiting (user_id)
+    join public.accounts as account on account.user_id = waiting.user_id and account.mode = p_mode
+  ) as waiting
+$$;
+
 -- Takes free accounts for a worker, up to its share: those of the given signals, or with null any that need work.
 create function fillstream.take_accounts(p_worker public.workers, p_signal_ids uuid[]) returns jsonb
 language plpgsql set search_path = '' as $$
@@ -62,6 +87,7 @@ declare
   wanted_mode text;
   wanted uuid[];
   room integer;
+  room_for_signals integer;
   fresh jsonb;
   taken jsonb := '[]';
 begin
@@ -89,14 +115,35 @@ begin
       where account.worker_id = p_worker.id and account.mode = wanted_mode
     );
     continue when room <= 0;
-    with picked as (
-      select account.user_id
+    room_for_signals := least(room, fillstream.room_for_signals(p_worker.id, wanted_mode));
+    if room_for_signals < 0 then
+      room_for_signals := 0;
+    end if;
+    with candidates as (
+      select candidate.user_id, candidate.place, waiting.user_id is not null as waits
       from unnest(wanted) with ordinality as candidate (user_id, place)
+      left join fillstream.users_with_signals(wanted_mode) as waiting (user_id) on waiting.user_id = candidate.user_id
+    ),
+    with_signals as (
+      select account.user_id
+      from candidates as candidate
       join public.accounts as account on account.user_id = candidate.user_id and account.mode = wanted_mode
-      where account.worker_id is null
+      where candidate.waits and account.worker_id is null
       order by candidate.place
-      limit room -- null: the only worker of the mode takes all
+      limit room_for_signals -- null: the only worker of the mode takes all
       for update of account skip locked
+    ),
+    others as (
+      select account.user_id
+      from candidates as candidate
+      join public.accounts as account on account.user_id = candidate.user_id and account.mode = wanted_mode
+      where not candidate.waits and account.worker_id is null
+      order by candidate.place
+      limit room - (select count(*) from with_signals)
+      for update of account skip locked
+    ),
+    picked as (
+      select with_signals.user_id from with_signals union all select others.user_id from others
     ),
     took as (
       update public.accounts as account set worker_id = p_worker.id, taken_at = clock_timestamp()
