@@ -69,6 +69,7 @@ class Intake:
         self._alarm = alarm
         self._working: dict[UUID, Account] = {}
         self._more = False
+        self._taken_over: set[Account] = set()
 
     @property
     def accounts(self) -> frozenset[Account]:
@@ -110,6 +111,8 @@ class Intake:
             return self._admit_once(found, asked_at)
 
         def alarmed(error: Exception) -> Observable[list[Item]]:
+            if isinstance(error, Dismissed):
+                self._taken_over.clear()
             if not isinstance(error, Dismissed | Transient):
                 log.error("the table could not be looked at", exc_info=error)
             self._alarm(error)
@@ -118,7 +121,11 @@ class Intake:
         return from_coro(claim, name="claim").pipe(recover(alarmed), ops.flat_map(_each))
 
     def _admit_once(self, claim: Claim, read_at: float) -> list[Item]:
-        items: list[Item] = [Takeover(account) for account in claim.taken]
+        """An account whose taking was answered in vain shows by its signals; its rows come before them all the same."""
+        untold = (brief.account for brief in claim.briefs if brief.account not in self._taken_over)
+        taken = dict.fromkeys((*claim.taken, *untold))
+        self._taken_over.update(taken)
+        items: list[Item] = [Takeover(account) for account in taken]
         for brief in claim.briefs:
             if brief.id not in self._working:
                 self._working[brief.id] = brief.account

@@ -171,3 +171,14 @@ async def test_an_account_lost_during_its_takeover_is_dropped() -> None:
     await passed(10)
     assert world.outcomes == []
     await world.stop()
+
+
+@in_virtual_time
+async def test_an_account_taken_in_an_answer_that_was_lost_is_taken_over_all_the_same() -> None:
+    world = left_behind(None, NEW)
+    world.store.lose_answer("claim")
+    await world.start()
+    await passed(4)
+    assert [one.position.signal_id for one in world.of(Opened)] == [LEFT.id, NEW.id]
+    assert world.exchange.called("look_up")[0] < world.exchange.called("place")[0]
+    await world.stop()
