@@ -17,6 +17,7 @@ import pytest
 
 _START_SECONDS = 60
 _STOP_SECONDS = 10
+_SUPABASE_JS = ("@supabase/supabase-js@2.109.0", "ws@8.18.0")
 
 StartSandbox = Callable[..., "SandboxProcess"]
 
@@ -107,6 +108,20 @@ def start_sandbox(scratch: Path) -> Iterator[StartSandbox]:
 def stack(start_sandbox: StartSandbox) -> SandboxProcess:
     """One sandbox shared by all tests of the run: leave nothing in it that others would see."""
     return start_sandbox("--no-fsync")
+
+
+@pytest.fixture(scope="session")
+def supabase_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which scripts find npm's supabase-js."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("node and npm are needed to run the JavaScript client")
+    folder = tmp_path_factory.mktemp("supabase-js")
+    (folder / "package.json").write_text("{}")
+    command = [npm, "install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts", *_SUPABASE_JS]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 def _end_quietly(sandbox: SandboxProcess) -> None:

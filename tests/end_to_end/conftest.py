@@ -35,8 +35,7 @@ def start_worker(project: Project, tmp_path: Path) -> Iterator[StartWorker]:
 
     yield start
     for worker in started:
-        if worker.process.poll() is None:
-            worker.kill()
+        worker.end()
 
 
 @pytest.fixture

@@ -87,8 +87,10 @@ class TestOnePathIsEnough:
         """One worker that listens, and all but never looks by itself."""
         log = tmp_path_factory.mktemp("patient") / "worker.log"
         worker = launch_worker(project.env, log, SWEEP_INTERVAL="60")
-        yield _listening(worker)
-        worker.kill()
+        try:
+            yield _listening(worker)
+        finally:
+            worker.end()
 
     @pytest.mark.parametrize("becomes_ready", ["by insert", "by update"])
     @pytest.mark.parametrize("path", PATHS)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +18,6 @@ from sandbox.postgres import Server
 from tests.sandbox.realtime_server.client import ALICE, BOB, Sandbox, play, token
 
 Db = psycopg.AsyncConnection[Any]
-SUPABASE_JS = ("@supabase/supabase-js@2.109.0", "ws@8.18.0")
 
 SCRIPT = """
 const { createClient } = require('@supabase/supabase-js')
@@ -118,18 +115,10 @@ def test_the_python_client_joins_again_after_a_cut_line(database: Server) -> Non
 
 
 @pytest.fixture(scope="session")
-def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with supabase-js installed."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are needed to run the JavaScript client")
-    folder = tmp_path_factory.mktemp("supabase-js")
-    (folder / "package.json").write_text("{}")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *SUPABASE_JS]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    (folder / "client.js").write_text(SCRIPT)
-    return folder
+def node_project(supabase_js: Path) -> Path:
+    """A directory with the script and what it needs."""
+    (supabase_js / "client.js").write_text(SCRIPT)
+    return supabase_js
 
 
 @asynccontextmanager
