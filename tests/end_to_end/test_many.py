@@ -14,7 +14,7 @@ from tests.end_to_end.product import Project, User, wait_until
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "ADA/USDT", "DOGE/USDT", "LTC/USDT")
 LINES = ("realtime line 'broadcast' is up", "realtime line 'rows' is up")
 PATHS = ("broadcast", "postgres_changes")
-QUICK = {"SWEEP_INTERVAL": "0.5", "LEASE_SECONDS": "2", "RECV_WINDOW_MS": "1000"}
+QUICK = {"SWEEP_INTERVAL": "0.5", "LEASE_SECONDS": "6", "RECV_WINDOW_MS": "1000"}
 AT_ONCE_SECONDS = 60.0
 
 
