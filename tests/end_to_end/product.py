@@ -152,11 +152,9 @@ class Project:
 
     def signals(self, rows: list[dict[str, Any]]) -> list[str]:
         """Insert signals in one statement; returns their ids."""
-        full = [{"decision": "enter_trade", **row} for row in rows]
-        answer = self.request(
-            "POST", "/rest/v1/signals", json=full, headers={"Prefer": "return=representation"}
-        ).raise_for_status()
-        return [row["id"] for row in answer.json()]
+        full = [{"id": str(uuid.uuid4()), "decision": "enter_trade", **row} for row in rows]
+        self.request("POST", "/rest/v1/signals", json=full, headers={"Prefer": "return=minimal"}).raise_for_status()
+        return [row["id"] for row in full]
 
     def rows(self, query: str, *parameters: object, **named: object) -> list[dict[str, Any]]:
         """Rows as they stand in the database; numerics are Decimal."""
