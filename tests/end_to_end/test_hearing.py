@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.conftest import StartSandbox
 from tests.end_to_end.books import assert_books
 from tests.end_to_end.conftest import StartWorker
 from tests.end_to_end.product import Project, User, Worker, launch_worker, wait_until
@@ -18,6 +20,7 @@ PROMISED_SECONDS = SWEEP_SECONDS + 2.0
 PATHS = ("broadcast", "postgres_changes")
 LINES = ("realtime line 'broadcast' is up", "realtime line 'rows' is up")
 ALL = 1_000_000
+OUTAGE_SECONDS = 40.0
 NO_FAULTS = {"lose": 0, "duplicate": 0, "delay_ms": 0, "refuse_joins": False, "off": False}
 
 
@@ -58,24 +61,6 @@ def test_signals_are_traded_though_every_event_is_lost(project: Project, start_w
     for user in users:
         project.wait_for([project.signal(user)], seconds=PROMISED_SECONDS)
     assert_books(project, *users)
-
-
-def test_signals_are_traded_without_realtime_and_it_comes_back(project: Project, start_worker: StartWorker) -> None:
-    """Down for 40 s, so that a worker that gives up after some tries, as clients do, is found out."""
-    user = project.sign_up()
-    project.control("realtime", _both(off=True))
-    before = project.signal(user)
-    worker = start_worker()
-    project.wait_for([before], seconds=PROMISED_SECONDS)
-
-    gone_at = time.monotonic()
-    while time.monotonic() - gone_at < 40.0:
-        project.wait_for([project.signal(user, "ETH/USDT")], seconds=PROMISED_SECONDS)
-    assert all(_times(worker, line) == 0 for line in LINES)
-    project.control("realtime", _both(off=False))
-    for line in LINES:
-        worker.wait_for(line, 45.0)
-    assert_books(project, user)
 
 
 class TestOnePathIsEnough:
@@ -145,6 +130,48 @@ def test_a_lost_answer_doubles_nothing(project: Project, worker: Worker, call: s
         signals = [project.signal(user) for _ in range(3)]
         project.wait_for(signals)
         assert project.request("GET", "/_control/rest").json() == {"faults": []}
+    assert_books(project, user)
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A project without Realtime since a moment (monotonic seconds), and a worker on it."""
+
+    project: Project
+    worker: Worker
+    since: float
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outage(start_sandbox: StartSandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outage]:
+    """Begins with the module, so that the others are not kept waiting until it has been long enough."""
+    sandbox = start_sandbox("--no-fsync")
+    deserted = Project(sandbox.env)
+    deserted.control("realtime", _both(off=True))
+    signal = deserted.signal(deserted.sign_up())
+    worker = launch_worker(deserted.env, tmp_path_factory.mktemp("outage") / "worker.log")
+    try:
+        worker.wait_for("ready")
+        since = time.monotonic()
+        deserted.wait_for([signal], seconds=PROMISED_SECONDS)
+        yield Outage(deserted, worker, since)
+    finally:
+        worker.end()
+        sandbox.end()
+
+
+def test_signals_are_traded_without_realtime_and_it_comes_back(outage: Outage) -> None:
+    """Down for 40 s, so that a worker that gives up after some tries, as clients do, is found out."""
+    project, worker = outage.project, outage.worker
+    user = project.sign_up()
+    while True:
+        project.wait_for([project.signal(user, "ETH/USDT")], seconds=PROMISED_SECONDS)
+        if time.monotonic() - outage.since > OUTAGE_SECONDS:
+            break
+    assert all(_times(worker, line) == 0 for line in LINES)
+    project.control("realtime", _both(off=False))
+    for line in LINES:
+        worker.wait_for(line, 45.0)
     assert_books(project, user)
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from contextlib import suppress
 
-from sandbox.ports import reserve
+from sandbox.ports import free_port
 from tests.conftest import StartSandbox
 from tests.end_to_end.books import assert_books
 from tests.end_to_end.conftest import StartWorker
@@ -80,7 +80,7 @@ def test_a_worker_that_slept_past_its_lease_doubles_nothing(project: Project, st
 def test_the_sandbox_killed_comes_back_and_the_worker_goes_on(
     start_sandbox: StartSandbox, start_worker: StartWorker
 ) -> None:
-    ports = [f"--{name}-port={_free_port()}" for name in ("api", "venue")]
+    ports = [f"--{name}-port={free_port()}" for name in ("api", "venue")]
     first = start_sandbox("--no-fsync", *ports)
     before = Project(first.env)
     users = [before.sign_up() for _ in range(3)]
@@ -95,7 +95,7 @@ def test_the_sandbox_killed_comes_back_and_the_worker_goes_on(
     after = Project(start_sandbox("--no-fsync", *ports, data=first.data).env)
     assert after.env["SUPABASE_URL"] == before.env["SUPABASE_URL"]
     burst += _burst(after, users, 1)
-    print("TOOK", after.wait_for(burst, seconds=30.0))
+    after.wait_for(burst, seconds=30.0)
     assert_books(after, *users)
     assert worker.stop() == 0
 
@@ -107,11 +107,6 @@ def _burst(project: Project, users: list[User], each: int) -> list[str]:
         for user in users
     ]
     return project.signals(rows)
-
-
-def _free_port() -> int:
-    with reserve(0, "") as held:
-        return int(held.getsockname()[1])
 
 
 def _live_for(worker: Worker, seconds: float) -> None:
