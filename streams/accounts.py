@@ -58,11 +58,13 @@ class Presence:
         pulse = await self._store.heartbeat()
         if not pulse.alive:
             return await self._begin_anew()
-        self._held(pulse.accounts)
         idle = sorted(pulse.accounts - self._busy(), key=lambda account: (account.user_id, account.mode))
-        if pulse.surplus > 0 and idle:
-            await self._store.release(idle[: pulse.surplus])
-        return []
+        surplus = idle[: pulse.surplus]
+        if surplus:
+            await self._store.release(surplus)
+        held = pulse.accounts.difference(surplus)
+        self._held(held)
+        return [Hint(held=held, reason="heartbeat")]
 
     async def _begin_anew(self) -> list[Hint]:
         """A worker that finds itself dead drops what it holds and registers under a fresh id."""

@@ -22,6 +22,9 @@ B = TypeVar("B")
 Operator = Callable[[Observable[A]], Observable[B]]
 Close = Callable[[], Awaitable[None]]
 
+_begun: set[asyncio.Task[Any]] = set()
+"""Shielded stages not finished yet: the loop itself holds its tasks weakly only."""
+
 
 def from_coro(start: Callable[[], Coroutine[Any, Any, A]], name: str | None = None) -> Observable[A]:
     """Run a coroutine on subscription; disposing cancels its task."""
@@ -64,7 +67,10 @@ def shielded_step(stage: Callable[[A], Coroutine[Any, Any, B]]) -> Operator[A, B
     """One stage that is finished once begun: disposing stops listening to it, never the stage itself."""
 
     async def finish(item: A) -> B:
-        return await asyncio.shield(asyncio.get_running_loop().create_task(stage(item), name=stage.__name__))
+        task = asyncio.get_running_loop().create_task(stage(item), name=stage.__name__)
+        _begun.add(task)
+        task.add_done_callback(_begun.discard)
+        return await asyncio.shield(task)
 
     return ops.concat_map(lambda item: from_coro(lambda: finish(item), name=f"await {stage.__name__}"))
 

@@ -207,7 +207,8 @@ class Execution:
         """Sort a failure before admission by what to do about it, and see that the row says it."""
         match error:
             case Refused():
-                await self._store.refuse(brief.id, error)
+                if not await self._store.refuse(brief.id, error):
+                    return Dropped(brief.id, "it was answered or taken meanwhile")
                 return TurnedAway(brief.id, brief.account, error.code, error.reason)
             case Dismissed():
                 return Dropped(brief.id, str(error))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -70,11 +70,12 @@ class Intake:
         self._working: dict[UUID, Account] = {}
         self._more = False
         self._taken_over: set[Account] = set()
+        self._taking_over: set[Account] = set()
 
     @property
     def accounts(self) -> frozenset[Account]:
-        """The accounts with a signal being worked on or waiting its turn."""
-        return frozenset(self._working.values())
+        """The accounts being taken over, or with a signal being worked on or waiting its turn."""
+        return frozenset(self._working.values()) | self._taking_over
 
     @property
     def working(self) -> int:
@@ -94,12 +95,22 @@ class Intake:
         """Let a signal come again: what became of it is in the table now."""
         if isinstance(item, Claimed):
             self._working.pop(item.brief.id, None)
+        else:
+            self._taking_over.discard(item.account)
+
+    def doubt(self, account: Account) -> None:
+        """Have an account taken over once more: what became of an order of it was not heard."""
+        self._taken_over.discard(account)
 
     def _claim(self, hints: Sequence[Hint]) -> Observable[Item]:
         sweep = any(hint.everything for hint in hints)
         ids = None if sweep else tuple(dict.fromkeys(signal for hint in hints for signal in hint.ids))
+        held = next((hint.held for hint in reversed(hints) if hint.held is not None), None)
 
         async def claim() -> list[Item]:
+            untold = self._untold(held)
+            if ids == ():
+                return untold
             asked_at = self._clock.monotonic()  # of what is traded from now on, the answer may know nothing
             found = await self._store.claim(ids)
             for pause in UNSEEN_PAUSES:
@@ -108,7 +119,7 @@ class Intake:
                 await asyncio.sleep(pause)
                 found = found.and_then(await self._store.claim(found.unseen))
             self._more = found.more or (self._more and ids is not None)  # only a whole look can say that all are out
-            return self._admit_once(found, asked_at)
+            return untold + self._admit_once(found, asked_at)
 
         def alarmed(error: Exception) -> Observable[list[Item]]:
             if isinstance(error, Dismissed):
@@ -123,14 +134,25 @@ class Intake:
     def _admit_once(self, claim: Claim, read_at: float) -> list[Item]:
         """An account whose taking was answered in vain shows by its signals; its rows come before them all the same."""
         untold = (brief.account for brief in claim.briefs if brief.account not in self._taken_over)
-        taken = dict.fromkeys((*claim.taken, *untold))
-        self._taken_over.update(taken)
-        items: list[Item] = [Takeover(account) for account in taken]
+        items = self._take_over(dict.fromkeys((*claim.taken, *untold)))
         for brief in claim.briefs:
             if brief.id not in self._working:
                 self._working[brief.id] = brief.account
                 items.append(Claimed(brief, read_at))
         return items
+
+    def _untold(self, held: frozenset[Account] | None) -> list[Item]:
+        """The accounts that the heartbeat says are held, and of whose taking no answer told."""
+        if held is None:
+            return []
+        self._taken_over &= held
+        return self._take_over(held - self._taken_over)
+
+    def _take_over(self, accounts: Iterable[Account]) -> list[Item]:
+        taken = list(accounts)
+        self._taken_over.update(taken)
+        self._taking_over.update(taken)
+        return [Takeover(account) for account in taken]
 
 
 def _each(items: list[Item]) -> Observable[Item]:

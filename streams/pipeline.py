@@ -15,7 +15,7 @@ from streams.aio import recover, serial_by
 from streams.domain.position import Position
 from streams.execution import Execution
 from streams.intake import Intake, Item, Takeover, account_of, wakes
-from streams.outcome import Deferred, Opened, Outcome, Resting
+from streams.outcome import Deferred, InDoubt, Opened, Outcome, Resting
 from streams.ports import Hint
 from streams.recovery import Recovery
 from streams.tracker import Tracker
@@ -83,6 +83,8 @@ class Pipeline:
         def notice(outcome: Outcome) -> None:
             nonlocal progressed
             progressed = progressed or not isinstance(outcome, Deferred)
+            if isinstance(outcome, InDoubt) and not isinstance(item, Takeover):
+                self._intake.doubt(outcome.account)
 
         return rx.defer(begin).pipe(
             recover(self._unforeseen("work")),

@@ -19,11 +19,12 @@ from streams.domain.sizing import Funds, Sized
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Realtime's word that there may be work: signal ids, or a reason to look at everything."""
+    """A word that there may be work: signal ids, a reason to look at everything, or the accounts held by now."""
 
     ids: tuple[UUID, ...] = ()
     everything: bool = False
     reason: str = ""
+    held: frozenset[Account] | None = None
 
 
 @dataclass(frozen=True, slots=True)

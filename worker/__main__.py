@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,13 +15,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 BAD_SETTINGS = 2
 INTERRUPTED = 130
+LogFormat = Literal["auto", "text", "json"]
 EnvFile = Annotated[Path | None, typer.Option("--env-file", help="Read settings from this file instead of .env.")]
 
 
 @app.command()
 def run(
     env_file: EnvFile = None,
-    log_format: Annotated[str | None, typer.Option(help="auto, text or json; LOG_FORMAT otherwise.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Instead of LOG_FORMAT.")] = None,
 ) -> None:
     """Serve the project at SUPABASE_URL until stopped."""
     settings = _settings(env_file)

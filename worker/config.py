@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     def _known(cls, modes: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [mode for mode in modes if mode not in MODES]
         if unknown or not modes:
-            raise ValueError(f"must name some of {', '.join(MODES)}, was {', '.join(modes) or 'empty'}")
+            raise ValueError(f"must name some of {', '.join(MODES)}, separated by commas, and nothing else")
         return modes
 
     @field_validator("supabase_url", "exchange_base_url")
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
             return None
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"must be a URL such as https://project.supabase.co, was {url!r}")
+            raise ValueError("must be a URL such as https://project.supabase.co")
         return url.rstrip("/")
 
     @model_validator(mode="after")
@@ -89,6 +89,8 @@ def read_settings(env_file: Path | None = None) -> Settings:
         raise SettingsError(f"{env_file}: there is no such file; name the env file that the sandbox or you wrote")
     try:
         settings = Settings(_env_file=env_file or ".env")  # pyright: ignore[reportCallIssue]
+    except (UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{env_file or '.env'}: cannot be read as a dotenv file ({error})") from None
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
     if not settings.modes:

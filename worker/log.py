@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -51,9 +52,25 @@ def configure(level: str, form: str, secrets: Iterable[str] = ()) -> None:
 
 def _redactor(secrets: list[str]) -> Processor:
     def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {name: _redacted(value, secrets) if isinstance(value, str) else value for name, value in event.items()}
+        return {name: _shown(value, secrets) for name, value in event.items()}
 
     return redact
+
+
+def _shown(value: object, secrets: list[str]) -> object:
+    """A value as it may be shown: numbers as they are, all else as text without secrets, however deep."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return _redacted(value, secrets)
+    if isinstance(value, bytes):
+        return _redacted(value.decode(errors="replace"), secrets)
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value).items()
+        return {_redacted(str(name), secrets): _shown(one, secrets) for name, one in pairs}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_shown(one, secrets) for one in cast("Iterable[object]", value)]
+    return _redacted(repr(value), secrets)
 
 
 def _redacted(written: str, secrets: list[str]) -> str:

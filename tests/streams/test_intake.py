@@ -38,9 +38,9 @@ class Desk:
         return [item.brief.seq for item in self.items if isinstance(item, Claimed)]
 
     def finish(self, *numbers: int) -> None:
-        """Be done with these signals."""
+        """Be done with these signals, and with every takeover."""
         for item in self.items:
-            if isinstance(item, Claimed) and item.brief.seq in numbers:
+            if isinstance(item, Takeover) or item.brief.seq in numbers:
                 self.intake.release(item)
 
 
@@ -112,6 +112,46 @@ async def test_a_signal_that_is_still_ready_once_released_comes_again() -> None:
     desk.hints.on_next(SWEEP)
     await asyncio.sleep(1)
     assert desk.claimed == [1, 1]
+
+
+@in_virtual_time
+async def test_an_account_held_of_whose_taking_no_answer_told_is_taken_over_once() -> None:
+    store, desk = await desk_with(0)
+    for _ in range(3):
+        desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+        await asyncio.sleep(1)
+    assert desk.items == [Takeover(ANNA)]
+    assert not store.called("claim")
+
+
+@in_virtual_time
+async def test_an_account_lost_and_held_again_is_taken_over_again() -> None:
+    _, desk = await desk_with(0)
+    for held in (frozenset({ANNA}), frozenset[Account](), frozenset({ANNA})):
+        desk.hints.on_next(Hint(held=held, reason="heartbeat"))
+        await asyncio.sleep(1)
+    assert desk.items == [Takeover(ANNA), Takeover(ANNA)]
+
+
+@in_virtual_time
+async def test_an_account_in_doubt_is_taken_over_at_the_next_heartbeat() -> None:
+    _, desk = await desk_with(0)
+    desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+    await asyncio.sleep(1)
+    desk.intake.doubt(ANNA)
+    desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+    await asyncio.sleep(1)
+    assert desk.items == [Takeover(ANNA), Takeover(ANNA)]
+
+
+@in_virtual_time
+async def test_an_account_is_busy_while_it_is_taken_over() -> None:
+    _, desk = await desk_with(0)
+    desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+    await asyncio.sleep(1)
+    assert desk.intake.accounts == {ANNA}
+    desk.finish()
+    assert desk.intake.accounts == set[Account]()
 
 
 @in_virtual_time

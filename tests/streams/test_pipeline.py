@@ -96,6 +96,16 @@ async def test_a_database_out_of_reach_stops_nothing_for_good() -> None:
 
 
 @in_virtual_time
+async def test_a_position_is_named_even_where_no_answer_told_that_it_opened() -> None:
+    world = World(ONE)
+    world.store.lose_answer("record")
+    await world.start()
+    await passed(2 * LEASE)
+    assert world.of(Opened)
+    await world.stop()
+
+
+@in_virtual_time
 async def test_whatever_breaks_the_trunk_goes_on() -> None:
     world = World(ONE)
     for verb in ("claim", "unfinished", "admit", "record", "heartbeat", "open_positions"):

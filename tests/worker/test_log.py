@@ -83,7 +83,6 @@ def test_a_traceback_is_redacted(written: Written) -> None:
     assert "ValueError" in written()
 
 
-@pytest.mark.xfail(strict=True, reason="only text at the top of a record is redacted yet")
 @pytest.mark.parametrize(
     "value", [ValueError(f"no {KEY}"), {"headers": {"apikey": KEY}}, [TOKEN], (KEY,), TOKEN.encode()]
 )

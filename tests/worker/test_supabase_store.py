@@ -51,7 +51,6 @@ def test_what_stays_wrong_is_an_alarm(code: str | None) -> None:
     assert isinstance(answered(code), Broken)
 
 
-@pytest.mark.xfail(strict=True, reason="these read as SQLSTATE class 40 yet, whose failures pass")
 @pytest.mark.parametrize("code", ["400", "404"])
 def test_a_request_that_is_wrong_is_an_alarm(code: str) -> None:
     assert isinstance(answered(code), Broken)

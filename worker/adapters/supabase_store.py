@@ -35,8 +35,9 @@ NOT_OURS = ("FSD01", "FSD02")
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.1
 CONNECTIONS = 8
-TRANSIENT_CLASSES = ("08", "40", "53", "55", "57", "58", "PGRST0")
-"""SQLSTATE classes and PostgREST codes of failures that pass: connections, deadlocks, resources, shutdowns."""
+SQLSTATE_LENGTH = 5
+PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
+"""SQLSTATE classes of failures that pass: connections, deadlocks, resources, locks, shutdowns, the system."""
 
 
 class SupabaseStore:
@@ -227,8 +228,9 @@ def sort_error(error: APIError | httpx.HTTPError) -> ExecutionError:
         )
     if code in ("PGRST202", "42883"):
         return Broken(f"SUPABASE_URL: the schema is not in this project ({error.message}); run `supabase db push`")
-    passing = code.startswith(TRANSIENT_CLASSES) or (code.isdigit() and len(code) == 3 and int(code) >= 500)
-    if passing or code in ("429", "408"):
+    if code.startswith("PGRST0") or (len(code) == SQLSTATE_LENGTH and code.startswith(PASSING_CLASSES)):
+        return Transient(f"the database could not answer: {code} {error.message}")
+    if code in ("408", "429") or (code.isdigit() and int(code) in range(500, 600)):
         return Transient(f"the database could not answer: {code} {error.message}")
     return Broken(f"the database refused the call: {code} {error.message}")
 
