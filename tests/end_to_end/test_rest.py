@@ -1,0 +1,52 @@
+"""A worker with nothing to do costs next to nothing and ends at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.product import Project, Worker, launch_worker
+
+MOST_OF_A_CORE = 0.01
+STOP_SECONDS = 3.0
+SETTLE_SECONDS = 12.0
+"""After a start it looks at the table again 3 and 10 s after each subscription: no rest yet."""
+
+
+@pytest.fixture(scope="module")
+def resting(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker that has traded, is subscribed, and has come to rest."""
+    worker = launch_worker(project.env, tmp_path_factory.mktemp("worker") / "log")
+    for line in ("broadcast", "rows"):
+        worker.wait_for(f"realtime line '{line}' is up")
+    project.wait_for([project.signal(project.sign_up())])
+    _live_for(worker, SETTLE_SECONDS)
+    yield worker
+    begun = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - begun < STOP_SECONDS
+
+
+@pytest.mark.parametrize("seconds", [15.0, pytest.param(60.0, marks=pytest.mark.bench)])
+def test_at_rest_it_uses_a_hundredth_of_a_core_at_most(resting: Worker, seconds: float) -> None:
+    used, begun = _cpu_seconds(resting), time.monotonic()
+    _live_for(resting, seconds)
+    share = (_cpu_seconds(resting) - used) / (time.monotonic() - begun)
+    assert share <= MOST_OF_A_CORE, f"{share:.2%} of a core"
+
+
+def _cpu_seconds(worker: Worker) -> float:
+    """What a process has used so far, of the user's time and of the kernel's."""
+    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _live_for(worker: Worker, seconds: float) -> None:
+    """Let a worker live for so long; it is not to end meanwhile."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.process.wait(seconds)
