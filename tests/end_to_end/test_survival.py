@@ -23,7 +23,7 @@ SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 
 def test_killed_at_any_moment_every_signal_becomes_one_position(project: Project, start_worker: StartWorker) -> None:
     chance = random.Random(7)
-    delays = [(step + chance.random()) * 15 / 1000 for step in range(8)]  # one in each part of the first 120 ms
+    delays = [(step + chance.random()) * 25 / 1000 for step in range(8)]  # one in each part of the first 200 ms
     chance.shuffle(delays)
     everybody: list[User] = []
     worker = start_worker(**QUICK)
