@@ -10,8 +10,8 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 
 from streams.aio import from_coro, recover
+from streams.domain.account import Account
 from streams.domain.errors import Dismissed, Transient
-from streams.domain.signal import Account
 from streams.ports import Hint, NewId, Store
 
 log = logging.getLogger(__name__)

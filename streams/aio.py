@@ -67,12 +67,17 @@ def shielded_step(stage: Callable[[A], Coroutine[Any, Any, B]]) -> Operator[A, B
     """One stage that is finished once begun: disposing stops listening to it, never the stage itself."""
 
     async def finish(item: A) -> B:
-        task = asyncio.get_running_loop().create_task(stage(item), name=stage.__name__)
-        _begun.add(task)
-        task.add_done_callback(_begun.discard)
-        return await asyncio.shield(task)
+        return await finished(stage(item), name=stage.__name__)
 
     return ops.concat_map(lambda item: from_coro(lambda: finish(item), name=f"await {stage.__name__}"))
+
+
+async def finished(work: Coroutine[Any, Any, A], name: str | None = None) -> A:
+    """Wait for work that is finished once begun: cancelling ends the waiting, never the work."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    _begun.add(task)
+    task.add_done_callback(_begun.discard)
+    return await asyncio.shield(task)
 
 
 def on(kind: type[A], then: Operator[A, B]) -> Operator[Any, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from decimal import Decimal
+from uuid import UUID
 
-from streams.domain.errors import Refused
+from streams.domain.errors import Dismissed, Transient
 from streams.domain.money import ZERO, average, exact
 from streams.domain.order import Order, OrderReport
-from streams.domain.risk import protective_prices
-from streams.domain.signal import Brief, validate
-from streams.outcome import Dropped, Failed, Opened, Outcome, Resting
+from streams.domain.risk import Protection
+from streams.outcome import Dropped, Failed, InDoubt, Opened, Outcome, Resting
 from streams.ports import Market, Store
+
+log = logging.getLogger(__name__)
 
 
 class Booking:
@@ -20,15 +24,24 @@ class Booking:
         self._store = store
         self._market = market
 
-    async def book(self, order: Order, brief: Brief, report: OrderReport, age: float) -> list[Outcome]:
+    async def book(
+        self, order: Order, signal_id: UUID, protection: Protection, report: OrderReport, age: float
+    ) -> Sequence[Outcome]:
         """Book a report and name its outcomes: opened, still resting, failed, or dropped when the row knew better.
 
-        Raises what the store raises; booking the same report again changes nothing. A row that knew better may
-        have learnt it from this very report, its answer lost: so what became of the position is named all the
-        same, and naming it twice is harmless.
+        Where no answer comes, the outcome is a doubt: the row may have changed, so whoever goes on must read it
+        anew. A row that knew better may have learnt it from this very report; so what became of the position is
+        named all the same, and naming it twice is harmless.
         """
-        stop, target = self._protection(order, brief, report)
-        booked = await self._store.record(order.id, report, stop, target)
+        try:
+            stop, target = self._prices(order, protection, report)
+            booked = await self._store.record(order.id, report, stop, target)
+        except Dismissed as error:
+            return [Dropped(signal_id, str(error))]
+        except Exception as error:
+            if not isinstance(error, Transient):
+                log.exception("what is known of order %s could not be booked", order.id)
+            return [InDoubt(order.id, order.account, f"{type(error).__name__}: {error}", unheard=True)]
         position = booked.position
         outcomes: list[Outcome] = []
         if position.is_open and order.filled_quantity == ZERO:
@@ -36,18 +49,17 @@ class Booking:
         if position.status == "failed":
             outcomes.append(Failed(position))
         if not booked.changed:
-            outcomes.append(Dropped(brief.id, f"the order's row already says {booked.order_status}"))
+            outcomes.append(Dropped(signal_id, f"the order's row already says {booked.order_status}"))
         elif not report.ended:
-            outcomes.append(Resting(order.after(report), brief, age))
+            outcomes.append(Resting(order.after(report), signal_id, protection, age))
         return outcomes
 
     @exact
-    def _protection(self, order: Order, brief: Brief, report: OrderReport) -> tuple[Decimal | None, Decimal | None]:
+    def _prices(
+        self, order: Order, protection: Protection, report: OrderReport
+    ) -> tuple[Decimal | None, Decimal | None]:
         after = order.after(report)
         if not report.fills or after.filled_quantity == ZERO:
             return None, None
         entry_price = average(after.total_value, after.filled_quantity)
-        try:
-            return protective_prices(validate(brief), entry_price, self._market.rules(order.symbol))
-        except Refused:  # the trader's settings changed since admission: what was planned then stands
-            return None, None
+        return protection.prices(entry_price, self._market.rules(order.symbol))

@@ -18,10 +18,11 @@ from reactivex import operators as ops
 from streams.aio import Operator, from_coro, on, recover, shielded_step, step
 from streams.booking import Booking
 from streams.domain import risk, signal, sizing
-from streams.domain.errors import Dismissed, Refused, Rejected, Transient
+from streams.domain.account import Account
+from streams.domain.errors import Broken, Dismissed, Refused, Rejected, Transient
 from streams.domain.market import MarketRules, Quote
 from streams.domain.order import Order, OrderReport, client_order_id
-from streams.domain.signal import Account, Brief, Signal
+from streams.domain.signal import Brief, Signal
 from streams.domain.sizing import Funds
 from streams.in_hand import InHand
 from streams.outcome import Deferred, Dropped, InDoubt, Outcome, TurnedAway
@@ -69,8 +70,8 @@ class Admitted:
 class Reported:
     """What the venue answered."""
 
+    attempt: Attempt
     order: Order
-    brief: Brief
     report: OrderReport
 
 
@@ -147,7 +148,7 @@ class Execution:
         brief = await self._store.brief(claimed.brief.id)
         if brief is None:
             raise Dismissed("it is no longer this worker's to trade")
-        return brief
+        return brief.model_copy(update={"claimed_at": claimed.brief.claimed_at})  # woken once, however often read
 
     async def _survey(self, sound: Signal) -> Surveyed:
         rules = self._market.rules(sound.symbol)
@@ -180,6 +181,9 @@ class Execution:
     async def _admit(self, attempt: Attempt) -> Admitted | Outcome:
         brief = attempt.brief
         admission = await self._store.admit(attempt)
+        if admission.outcome == "late":  # too little is left of the lease: renew it and ask again
+            await self._store.heartbeat()
+            admission = await self._store.admit(attempt)
         match admission.outcome:
             case "admitted":
                 return Admitted(attempt, _order(attempt, admission))
@@ -193,15 +197,18 @@ class Execution:
                 return Deferred(brief.id, brief.account, "too little was left of the worker's lease")
 
     async def _place(self, admitted: Admitted) -> Reported:
-        order, brief = admitted.order, admitted.attempt.brief
+        order = admitted.order
         try:
             report = await self._exchange(order.mode).place(order)
         except Rejected as error:
             report = OrderReport("failed", failure_code=error.code, failure_reason=error.reason)
-        return Reported(order, brief, report)
+        return Reported(admitted.attempt, order, report)
 
     async def _book(self, reported: Reported) -> Sequence[Outcome]:
-        return await self._booking.book(reported.order, reported.brief, reported.report, age=0.0)
+        attempt = reported.attempt
+        return await self._booking.book(
+            reported.order, attempt.brief.id, attempt.sized.protection, reported.report, age=0.0
+        )
 
     async def _answer(self, brief: Brief, error: Exception) -> Outcome:
         """Sort a failure before admission by what to do about it, and see that the row says it."""
@@ -224,7 +231,7 @@ class Execution:
         return Deferred(brief.id, brief.account, str(error))
 
     def _in_doubt(self, attempt: Attempt, error: Exception) -> InDoubt:
-        return InDoubt(attempt.order_id, attempt.brief.account, f"{type(error).__name__}: {error}")
+        return InDoubt(attempt.order_id, attempt.brief.account, f"{type(error).__name__}: {error}", unheard=False)
 
     def _settled(self, attempt: Attempt) -> None:
         self._traded_at[attempt.brief.account] = self._clock.monotonic()
@@ -233,7 +240,7 @@ class Execution:
     def _exchange(self, mode: str) -> Exchange:
         exchange = self._exchanges.get(mode)
         if exchange is None:
-            raise Refused("mode_not_allowed", f"This worker does not trade in {mode} mode.", mode)
+            raise Broken(f"a signal in {mode} mode was claimed, which this worker does not trade in")
         return exchange
 
 

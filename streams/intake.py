@@ -15,9 +15,9 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
-from streams.aio import from_coro, gathered, recover
+from streams.aio import from_coro, gathered
+from streams.domain.account import Account
 from streams.domain.errors import Dismissed, Transient
-from streams.domain.signal import Account
 from streams.execution import Claimed
 from streams.ports import Claim, Clock, Hint, Store
 
@@ -107,29 +107,33 @@ class Intake:
         ids = None if sweep else tuple(dict.fromkeys(signal for hint in hints for signal in hint.ids))
         held = next((hint.held for hint in reversed(hints) if hint.held is not None), None)
 
-        async def claim() -> list[Item]:
+        async def items() -> list[Item]:
             untold = self._untold(held)
-            if ids == ():
-                return untold
-            asked_at = self._clock.monotonic()  # of what is traded from now on, the answer may know nothing
+            return untold if ids == () else untold + await self._looked_up(ids)
+
+        return from_coro(items, name="claim").pipe(ops.flat_map(_each))
+
+    async def _looked_up(self, ids: tuple[UUID, ...] | None) -> list[Item]:
+        """Look at the table once; whatever comes of it, the next look is as good as this one."""
+        asked_at = self._clock.monotonic()  # of what is traded from now on, the answer may know nothing
+        items: list[Item] = []
+        try:
             found = await self._store.claim(ids)
+            items += self._admit_once(found, asked_at)
+            self._more = found.more or (self._more and ids is not None)  # only a whole look can say that all are out
             for pause in UNSEEN_PAUSES:
                 if not found.unseen:
                     break
                 await asyncio.sleep(pause)
-                found = found.and_then(await self._store.claim(found.unseen))
-            self._more = found.more or (self._more and ids is not None)  # only a whole look can say that all are out
-            return untold + self._admit_once(found, asked_at)
-
-        def alarmed(error: Exception) -> Observable[list[Item]]:
+                found = await self._store.claim(found.unseen)
+                items += self._admit_once(found, asked_at)
+        except Exception as error:
             if isinstance(error, Dismissed):
                 self._taken_over.clear()
-            if not isinstance(error, Dismissed | Transient):
-                log.error("the table could not be looked at", exc_info=error)
+            elif not isinstance(error, Transient):
+                log.exception("the table could not be looked at")
             self._alarm(error)
-            return rx.empty()
-
-        return from_coro(claim, name="claim").pipe(recover(alarmed), ops.flat_map(_each))
+        return items
 
     def _admit_once(self, claim: Claim, read_at: float) -> list[Item]:
         """An account whose taking was answered in vain shows by its signals; its rows come before them all the same."""

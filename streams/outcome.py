@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from streams.domain.account import Account
 from streams.domain.order import Order
 from streams.domain.position import Position
-from streams.domain.signal import Account, Brief
+from streams.domain.risk import Protection
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Resting:
     """The venue has the order and it has not ended: the tracker follows it. `age` is seconds since admission."""
 
     order: Order
-    brief: Brief
+    signal_id: UUID
+    protection: Protection
     age: float
 
 
@@ -49,7 +51,7 @@ class TurnedAway:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Nothing was done; the signal stays ready and the next sweep brings it again."""
+    """The signal was not settled now; for as long as its row is ready, the next sweep brings it again."""
 
     signal_id: UUID
     account: Account
@@ -66,11 +68,15 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """Admitted, and then something went wrong: recovery settles it from the rows."""
+    """Admitted, and then something went wrong: recovery settles it from the rows.
+
+    `unheard`: a report was sent to the store and its answer never came, so the rows may know more than was named.
+    """
 
     order_id: UUID
     account: Account
     reason: str
+    unheard: bool
 
 
 Outcome = Opened | Resting | Failed | TurnedAway | Deferred | Dropped | InDoubt

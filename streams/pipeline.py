@@ -64,18 +64,25 @@ class Pipeline:
             ops.take_until(self._stop), ops.map(lambda _: self._recheck()), ops.exclusive()
         )
         settled: Observable[Outcome] = rx.merge(worked, rechecks)
-        return rx.using(self._beating, lambda _: settled.pipe(ops.flat_map(self._followed)))
+        return rx.using(
+            self._beating, lambda _: settled.pipe(ops.flat_map(self._followed), ops.do_action(self._notice))
+        )
+
+    def _notice(self, outcome: Outcome) -> None:
+        """Look once more at an account whose rows may say more than was heard."""
+        if isinstance(outcome, InDoubt) and outcome.unheard:
+            self._intake.doubt(outcome.account)
 
     def _beating(self) -> abc.DisposableBase:
         """Beat until the last outcome is out: a worker that drains is alive."""
-        return self._presence.beats(self._scheduler).subscribe(self._room.on_next, log.error)
+        return self._presence.beats(self._scheduler).subscribe(self._room.on_next, self._room.on_error)
 
     def _work(self, item: Item) -> Observable[Outcome]:
         def begin(_: abc.SchedulerBase) -> Observable[Outcome]:
             if self._stopping:
                 return rx.empty()
             if isinstance(item, Takeover):
-                return self._recovery.take_over(item.account).pipe(ops.take_until(self._stop))
+                return self._recovery.take_over(item.account, lambda: self._stopping)
             return self._execution.execute(item)
 
         progressed = False
@@ -83,8 +90,6 @@ class Pipeline:
         def notice(outcome: Outcome) -> None:
             nonlocal progressed
             progressed = progressed or not isinstance(outcome, Deferred)
-            if isinstance(outcome, InDoubt) and not isinstance(item, Takeover):
-                self._intake.doubt(outcome.account)
 
         return rx.defer(begin).pipe(
             recover(self._unforeseen("work")),

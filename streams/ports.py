@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import Literal, Protocol
 from uuid import UUID
 
+from streams.domain.account import Account
 from streams.domain.errors import Refused
 from streams.domain.market import Book, MarketRules, Quote
 from streams.domain.order import Order, OrderReport
 from streams.domain.position import Position
-from streams.domain.signal import Account, Brief
+from streams.domain.risk import Protection
+from streams.domain.signal import Brief
 from streams.domain.sizing import Funds, Sized
 
 
@@ -38,10 +40,6 @@ class Claim:
     briefs: tuple[Brief, ...]
     more: bool
     unseen: tuple[UUID, ...] = ()
-
-    def and_then(self, later: Claim) -> Claim:
-        """Two looks as one; what the later one did not see is unseen."""
-        return Claim(self.taken + later.taken, self.briefs + later.briefs, self.more or later.more, later.unseen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,8 @@ class Unfinished:
     """An order that has not ended, as a start or a takeover finds it; `age` is seconds since its admission."""
 
     order: Order
-    brief: Brief
+    signal_id: UUID
+    protection: Protection
     age: float
     expired: bool
 
@@ -104,8 +103,8 @@ class Unfinished:
 class Store(Protocol):
     """The database. Every call goes under the id last registered.
 
-    Raises Transient when it cannot be reached, Dismissed when this worker was declared dead, Broken when it
-    answers what cannot be.
+    Raises Transient when no answer came (what was asked may have been done, and may be asked again), Dismissed when
+    this worker was declared dead or does not hold the work, Broken when the answer cannot be.
     """
 
     async def register(self, worker_id: UUID) -> None: ...

@@ -4,45 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from uuid import UUID
 
 from reactivex import Observable
 
-from streams.aio import from_aiter
+from streams.aio import finished, from_aiter
 from streams.booking import Booking
+from streams.domain.account import Account
 from streams.domain.errors import Dismissed, Rejected, Transient
-from streams.domain.order import OrderReport
+from streams.domain.order import Order, OrderReport
 from streams.domain.reconcile import Next, never_placed, next_move
-from streams.domain.signal import Account
 from streams.in_hand import InHand
-from streams.outcome import Dropped, InDoubt, Opened, Outcome, Resting
-from streams.ports import Exchange, Market, Store, Unfinished
+from streams.outcome import InDoubt, Opened, Outcome, Resting
+from streams.ports import Clock, Exchange, Market, Store, Unfinished
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+STALE_SECONDS = 2.0
+"""Rows read longer ago than this are read anew before the next order is settled by them."""
 
 
 class Recovery:
     """Reads the rows of accounts and brings every unfinished order one move further."""
 
-    def __init__(self, store: Store, market: Market, exchanges: Mapping[str, Exchange], in_hand: InHand) -> None:
+    def __init__(
+        self, store: Store, market: Market, exchanges: Mapping[str, Exchange], clock: Clock, in_hand: InHand
+    ) -> None:
         self._store = store
         self._exchanges = exchanges
+        self._clock = clock
         self._in_hand = in_hand
         self._booking = Booking(store, market)
+        self._out_of_reach: set[UUID] = set()
 
-    def take_over(self, account: Account) -> Observable[Outcome]:
+    def take_over(self, account: Account, stopping: Callable[[], bool]) -> Observable[Outcome]:
         """Settle an account just taken, then name its open positions, so that their consumers find them all."""
-        return from_aiter(lambda: self._take_over(account), name="take over")
+        return from_aiter(lambda: self._take_over(account, stopping), name="take over")
 
     def recheck(self) -> Observable[Outcome]:
         """Settle whatever this worker holds and has not in hand: doubts, and what a lost answer left."""
         return from_aiter(lambda: self._settle_all(None), name="recheck")
 
-    async def _take_over(self, account: Account) -> AsyncIterator[Outcome]:
+    async def _take_over(self, account: Account, stopping: Callable[[], bool]) -> AsyncIterator[Outcome]:
         """Settle and name again until it has been done once: the account's signals wait behind it."""
-        while True:
+        while not stopping():
             try:
                 async for outcome in self._settle_all([account]):
                     if not isinstance(outcome, Opened):  # named below, with all the others
@@ -57,38 +64,56 @@ class Recovery:
                 return
 
     async def _settle_all(self, accounts: Sequence[Account] | None) -> AsyncIterator[Outcome]:
-        for unfinished in await self._store.unfinished(accounts):
-            if unfinished.order.id in self._in_hand:
-                continue
-            self._in_hand.hold(unfinished.order.id)
-            try:
-                for outcome in await self._settle(unfinished):
+        settled: set[UUID] = set()
+        while True:
+            read_at = self._clock.monotonic()
+            rows = [row for row in await self._store.unfinished(accounts) if row.order.id not in settled]
+            for unfinished in rows:
+                if self._clock.monotonic() - read_at > STALE_SECONDS:
+                    break
+                settled.add(unfinished.order.id)
+                for outcome in await self._settle_unless_in_hand(unfinished):
                     yield outcome
-            finally:
-                self._in_hand.release(unfinished.order.id)
+            else:
+                return
 
-    async def _settle(self, unfinished: Unfinished) -> list[Outcome]:
-        order, brief = unfinished.order, unfinished.brief
+    async def _settle_unless_in_hand(self, unfinished: Unfinished) -> Sequence[Outcome]:
+        order = unfinished.order
+        if order.id in self._in_hand:
+            return ()
+        self._in_hand.hold(order.id)
         try:
-            match next_move(order, unfinished.expired):
-                case Next.LEAVE:
-                    return []
-                case Next.FOLLOW:
-                    return [Resting(order, brief, unfinished.age)]
-                case Next.GIVE_UP:
-                    report = never_placed()
-                case Next.LOOK:
-                    report = await self._look_up(unfinished)
-            return await self._booking.book(order, brief, report, unfinished.age)
-        except Dismissed as error:
-            return [Dropped(brief.id, str(error))]
-        except Exception as error:  # one odd order must not keep the others from being settled
-            if not isinstance(error, Transient):
-                log.exception("order %s could not be settled", order.id)
-            return [InDoubt(order.id, brief.account, f"{type(error).__name__}: {error}")]
+            return await finished(self._settle(unfinished), name="settle")
+        finally:
+            self._in_hand.release(order.id)
 
-    async def _look_up(self, unfinished: Unfinished) -> OrderReport:
+    async def _settle(self, unfinished: Unfinished) -> Sequence[Outcome]:
+        order, signal_id, protection = unfinished.order, unfinished.signal_id, unfinished.protection
+        match next_move(order, unfinished.expired):
+            case Next.LEAVE:
+                return ()
+            case Next.FOLLOW:
+                return (Resting(order, signal_id, protection, unfinished.age),)
+            case Next.GIVE_UP:
+                report = never_placed(order.id in self._out_of_reach)
+            case Next.PLACE_ANEW:
+                report = await self._asked(order, self._exchanges[order.mode].place)
+            case Next.LOOK_UP:
+                report = await self._asked(order, self._exchanges[order.mode].look_up)
+        if isinstance(report, InDoubt):
+            return (report,)
+        self._out_of_reach.discard(order.id)
+        return await self._booking.book(order, signal_id, protection, report, unfinished.age)
+
+    async def _asked(self, order: Order, ask: Callable[[Order], Awaitable[OrderReport]]) -> OrderReport | InDoubt:
+        """What the exchange says; one odd order must not keep the others from being settled."""
         try:
-            return await self._exchanges[unfinished.order.mode].look_up(unfinished.order)
+            return await ask(order)
         except Rejected as error:
             return OrderReport("failed", failure_code=error.code, failure_reason=error.reason)
+        except Exception as error:
+            if isinstance(error, Transient):
+                self._out_of_reach.add(order.id)
+            else:
+                log.exception("order %s could not be settled", order.id)
+            return InDoubt(order.id, order.account, f"{type(error).__name__}: {error}", unheard=False)

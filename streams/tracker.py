@@ -12,12 +12,13 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 
-from streams.aio import from_aiter
+from streams.aio import finished, from_aiter
 from streams.booking import Booking
-from streams.domain.errors import Dismissed, Transient
-from streams.domain.signal import Account
+from streams.domain.account import Account
+from streams.domain.errors import Transient
+from streams.domain.order import Order, OrderReport
 from streams.in_hand import InHand
-from streams.outcome import Dropped, Outcome, Resting
+from streams.outcome import Outcome, Resting
 from streams.ports import Clock, Exchange, Market, Store
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Tracker:
         def subscribe(_: abc.SchedulerBase) -> Observable[Outcome]:
             if resting.order.id in self._tracked:
                 return rx.empty()
-            self._tracked[resting.order.id] = resting.brief.account
+            self._tracked[resting.order.id] = resting.order.account
             self._in_hand.hold(resting.order.id)
             looks = from_aiter(lambda: self._looks(resting), name="follow order")
             return looks.pipe(ops.finally_action(lambda: self._let_go(resting)))
@@ -69,39 +70,35 @@ class Tracker:
         return rx.defer(subscribe)
 
     async def _looks(self, resting: Resting) -> AsyncIterator[Outcome]:
-        """Look once an interval, until the order has ended or is no longer this worker's."""
+        """Look once an interval, until the order has ended, is in doubt, or is no longer this worker's."""
         cancel_at = self._clock.monotonic() + self._settings.max_execution_time - resting.age
         state: Resting | None = resting
         while state is not None:
             left = cancel_at - self._clock.monotonic()
             await asyncio.sleep(min(self._settings.poll_interval, left) if left > 0 else self._settings.poll_interval)
             try:
-                outcomes = await self._look(state, cancel_at)
+                report = await finished(self._look(state.order, cancel_at))
             except Transient:
                 continue
-            except Dismissed as error:
-                yield Dropped(state.brief.id, str(error))
-                return
-            except Exception:  # a venue's or a row's oddity must not end the following
+            except Exception:  # a venue's oddity must not end the following
                 log.exception("order %s could not be looked at", state.order.id)
                 continue
+            if not report.fills and report.status == state.order.status:
+                continue
+            booked = self._booking.book(state.order, state.signal_id, state.protection, report, state.age)
             state = None
-            for outcome in outcomes:
+            for outcome in await finished(booked):
                 if isinstance(outcome, Resting):
                     state = outcome
                 else:
                     yield outcome
 
-    async def _look(self, resting: Resting, cancel_at: float) -> list[Outcome]:
-        """Look at the order, or cancel it when its time is up, and book what is new."""
-        order, exchange = resting.order, self._exchanges[resting.order.mode]
+    async def _look(self, order: Order, cancel_at: float) -> OrderReport:
+        """Look at the order, or cancel it when its time is up."""
+        exchange = self._exchanges[order.mode]
         if self._clock.monotonic() >= cancel_at:
-            report = await exchange.cancel(order)
-        else:
-            report = await exchange.look_up(order)
-        if not report.fills and report.status == order.status:
-            return [resting]
-        return await self._booking.book(order, resting.brief, report, resting.age)
+            return await exchange.cancel(order)
+        return await exchange.look_up(order)
 
     def _let_go(self, resting: Resting) -> None:
         del self._tracked[resting.order.id]

@@ -17,9 +17,9 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from streams.accounts import Presence
 from streams.aio import from_callbacks
+from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Transient
 from streams.domain.position import Position
-from streams.domain.signal import Account
 from streams.execution import Execution, ExecutionSettings
 from streams.in_hand import InHand
 from streams.intake import Intake
@@ -94,7 +94,10 @@ class App:
         def busy() -> frozenset[Account]:
             return intake.accounts | tracker.accounts
 
-        presence = Presence(store, uuid4, settings.lease_seconds, busy, execution.keep_only, self._alarm)
+        def keep_only(held: frozenset[Account]) -> None:
+            execution.keep_only(held | intake.accounts)
+
+        presence = Presence(store, uuid4, settings.lease_seconds, busy, keep_only, self._alarm)
         if not await self._registered(presence):
             return 0
         pipeline = Pipeline(
@@ -102,16 +105,16 @@ class App:
             intake,
             execution,
             tracker,
-            Recovery(store, market, exchanges, in_hand),
+            Recovery(store, market, exchanges, clock, in_hand),
             settings.sweep_interval,
             RECHECK_SECONDS,
             AsyncIOScheduler(asyncio.get_running_loop()),
         )
-        await self._market_loaded(market)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         subscription = self._subscribe(pipeline, done)
-        log.info("ready", modes=list(settings.modes), realtime=settings.realtime)
+        readiness = asyncio.create_task(self._say_ready(market), name="say ready")
         await self._until_stopped_or(done)
+        readiness.cancel()
         code = await self._drain(pipeline, intake, done)
         subscription.dispose()
         await self._retire(presence)
@@ -144,13 +147,10 @@ class App:
                 return True
         return False
 
-    async def _market_loaded(self, market: CcxtMarket) -> None:
-        """Give the markets a moment: without them no signal can be traded, only refused or left waiting."""
-        loaded = asyncio.create_task(market.loaded.wait())
-        stopped = asyncio.create_task(self._stopped.wait())
-        await asyncio.wait([loaded, stopped], timeout=15.0, return_when=asyncio.FIRST_COMPLETED)
-        for task in (loaded, stopped):
-            task.cancel()
+    async def _say_ready(self, market: CcxtMarket) -> None:
+        """Say so once signals can be traded; before that the table is answered only where rows alone decide."""
+        await market.loaded.wait()
+        log.info("ready", modes=list(self._settings.modes), realtime=self._settings.realtime)
 
     async def _until_stopped_or(self, done: asyncio.Future[None]) -> None:
         stopped = asyncio.create_task(self._stopped.wait())

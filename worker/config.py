@@ -61,10 +61,22 @@ class Settings(BaseSettings):
     def _origin(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be a URL such as https://project.supabase.co")
-        return url.rstrip("/")
+        parts = urlsplit(url.strip())
+        try:
+            bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username) and parts.port != 0
+        except ValueError:  # a port that is none
+            bare = False
+        if parts.scheme not in ("http", "https") or not parts.hostname or not bare:
+            raise ValueError("must be an origin, such as https://project.supabase.co, with nothing behind the host")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("supabase_service_role_key")
+    @classmethod
+    def _key(cls, key: SecretStr) -> SecretStr:
+        written = key.get_secret_value().strip()
+        if not written.isascii() or not written.isprintable() or " " in written:
+            raise ValueError("is no key: it has blanks or other characters that no key has")
+        return SecretStr(written)
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -2,7 +2,7 @@
 
 ExecutionError
  x Refused     we will not do it: a rule of ours. Expected, recorded on the row with a code and a sentence.
- x Transient   it surely did not reach the venue, and may be tried again.
+ x Transient   it passes, and may be tried again: nothing was placed, and whatever was written may be written again.
  x Rejected    the venue surely said no. Final.
  x Unknown     it may have reached the venue. Never sent again; settled by looking it up.
  x Broken      our bug or a corrupt row. An alarm; the item stops, the worker does not.
@@ -30,7 +30,7 @@ class Refused(ExecutionError):
 
 
 class Transient(ExecutionError):
-    """Nothing reached the venue or the database; the same may be tried again later."""
+    """A failure that passes. No order was placed by it; a write may have been done, and may be repeated."""
 
 
 class Rejected(ExecutionError):

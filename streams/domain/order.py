@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from streams.domain.account import Account
 from streams.domain.money import ZERO, exact
 
 MOVES: dict[str, frozenset[str]] = {
@@ -53,7 +54,11 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class OrderReport:
-    """What is known of an order after asking the venue; fills are those not known before, or all of them."""
+    """What is known of an order after asking the venue; fills are those not known before, or all of them.
+
+    `known_fills`: how many of the order's fills were known to whoever made new ones up, on paper; where the row
+    knows others, the report is news of another order and is not booked.
+    """
 
     status: str
     exchange_order_id: str | None = None
@@ -61,6 +66,7 @@ class OrderReport:
     failure_code: str | None = None
     failure_reason: str | None = None
     raw_response: str | None = None
+    known_fills: int = 0
 
     @property
     def ended(self) -> bool:
@@ -94,6 +100,11 @@ class Order(BaseModel):
     recv_window_ms: int
     submitted_at: datetime | None = None
     created_at: datetime | None = None
+
+    @property
+    def account(self) -> Account:
+        """Whose order it is, in which mode."""
+        return Account(self.user_id, self.mode)
 
     @property
     def remaining(self) -> Decimal:

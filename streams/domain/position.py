@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from streams.domain.signal import Account
+from streams.domain.account import Account
 
 MOVES: dict[str, frozenset[str]] = {
     "created": frozenset({"submitting", "failed"}),

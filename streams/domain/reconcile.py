@@ -10,7 +10,8 @@ from streams.domain.order import ENDED, Order, OrderReport
 class Next(Enum):
     """The next move for an unfinished order."""
 
-    LOOK = "look"
+    PLACE_ANEW = "place anew"
+    LOOK_UP = "look up"
     GIVE_UP = "give up"
     FOLLOW = "follow"
     LEAVE = "leave"
@@ -20,17 +21,26 @@ def next_move(order: Order, expired: bool) -> Next:
     """Decide from the row alone.
 
     A paper fill and its record are one transaction, so a paper order at `submitting` was never filled: it is
-    filled anew, or given up where its signal is stale by now. An order that rests is followed.
+    placed anew, or given up where its signal is stale by now. At a venue, only looking it up can tell. An order
+    that rests is followed.
     """
     if order.status in ENDED:
         return Next.LEAVE
     if order.status in ("submitted", "partially_filled"):
         return Next.FOLLOW
-    return Next.GIVE_UP if expired else Next.LOOK
+    if order.mode != "paper":
+        return Next.LOOK_UP
+    return Next.GIVE_UP if expired else Next.PLACE_ANEW
 
 
-def never_placed() -> OrderReport:
-    """The report of an entry that never got to its venue."""
+def never_placed(venue_was_out_of_reach: bool) -> OrderReport:
+    """The report of an entry that never got to its venue, and why."""
+    if venue_was_out_of_reach:
+        return OrderReport(
+            "failed",
+            failure_code="venue_unavailable",
+            failure_reason="The exchange could not be reached until the signal was too old to be traded.",
+        )
     return OrderReport(
         "failed",
         failure_code="entry_not_accepted",

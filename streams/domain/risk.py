@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from streams.domain.errors import Refused
@@ -39,23 +40,41 @@ def check_market(signal: Signal, rules: MarketRules, quote: Quote) -> None:
             )
 
 
-@exact
-def protective_prices(
-    signal: Signal, entry_price: Decimal, rules: MarketRules
-) -> tuple[Decimal | None, Decimal | None]:
-    """Stop and target for an entry at this price: the signal's own, else the trader's percentages from it.
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Stop and target as admitted: prices that the signal named, or percentages that follow the entry price."""
 
-    Both are brought to the tick in the holder's favour: a stop never loses more, a target never earns less.
-    """
-    stop, target = signal.stop_loss, signal.take_profit
-    if stop is None and signal.config.stop_loss_percent is not None:
-        stop = raised_by(entry_price, -signal.config.stop_loss_percent)
-    if target is None and signal.config.take_profit_percent is not None:
-        target = raised_by(entry_price, signal.config.take_profit_percent)
-    return (
-        None if stop is None else ceil_to(stop, rules.tick),
-        None if target is None else ceil_to(target, rules.tick),
-    )
+    stop_price: Decimal | None = None
+    stop_percent: Decimal | None = None
+    target_price: Decimal | None = None
+    target_percent: Decimal | None = None
+
+    @classmethod
+    def of(cls, signal: Signal) -> Protection:
+        """The signal's own prices, else the trader's percentages."""
+        config = signal.config
+        return cls(
+            stop_price=signal.stop_loss,
+            stop_percent=config.stop_loss_percent if signal.stop_loss is None else None,
+            target_price=signal.take_profit,
+            target_percent=config.take_profit_percent if signal.take_profit is None else None,
+        )
+
+    @exact
+    def prices(self, entry_price: Decimal, rules: MarketRules) -> tuple[Decimal | None, Decimal | None]:
+        """Stop and target for an entry at this price, brought to the tick in the holder's favour.
+
+        A stop never loses more, a target never earns less.
+        """
+        stop, target = self.stop_price, self.target_price
+        if self.stop_percent is not None:
+            stop = raised_by(entry_price, -self.stop_percent)
+        if self.target_percent is not None:
+            target = raised_by(entry_price, self.target_percent)
+        return (
+            None if stop is None else ceil_to(stop, rules.tick),
+            None if target is None else ceil_to(target, rules.tick),
+        )
 
 
 @exact

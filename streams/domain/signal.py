@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from streams.domain.account import Account
 from streams.domain.errors import Refused
 from streams.domain.money import AVERAGE_PLACES, EXACT, LARGEST, SMALLEST, text
 from streams.domain.risk_config import RiskConfig
@@ -18,14 +19,6 @@ Mode = Literal["paper", "testnet", "live"]
 QUOTE_CURRENCY = "USDT"
 SHOWN_LENGTH = 60
 SYMBOL = re.compile(r"[A-Z0-9]{1,20}/[A-Z0-9]{1,20}")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The unit of work: one user in one mode, held by one live worker."""
-
-    user_id: UUID
-    mode: str
 
 
 class PaperFunds(BaseModel):

@@ -8,7 +8,7 @@ from decimal import Decimal
 from streams.domain.errors import Refused
 from streams.domain.market import MarketRules, Quote
 from streams.domain.money import ZERO, exact, floor_to, percent_of, raised_by, text
-from streams.domain.risk import check_protection, protective_prices
+from streams.domain.risk import Protection, check_protection
 from streams.domain.signal import Signal
 
 UNBOUNDED_RESERVE_PERCENT = Decimal(5)  # reserved above the ask where an entry has no slippage bound
@@ -35,6 +35,7 @@ class Sized:
     stop_loss_price: Decimal | None
     take_profit_price: Decimal | None
     max_loss_usdt: Decimal | None
+    protection: Protection
 
 
 @exact
@@ -50,7 +51,8 @@ def size_entry(
     """
     order_type, time_in_force, price, worst = _terms(signal, rules, quote, default_slippage_percent)
     expected = min(quote.ask, worst)
-    stop, target = protective_prices(signal, expected, rules)
+    protection = Protection.of(signal)
+    stop, target = protection.prices(expected, rules)
     limits = signal.brief.limits.effective()
     check_protection(stop, target, expected, limits)
     quantity = floor_to(_budget(signal, worst, stop, funds) / worst, rules.step)
@@ -66,7 +68,7 @@ def size_entry(
     worst_value = quantity * worst
     fee_reserve = worst_value * funds.fee_rate
     loss = None if stop is None else quantity * (worst - stop) + fee_reserve + quantity * stop * funds.fee_rate
-    return Sized(order_type, time_in_force, quantity, price, worst_value, fee_reserve, stop, target, loss)
+    return Sized(order_type, time_in_force, quantity, price, worst_value, fee_reserve, stop, target, loss, protection)
 
 
 def _terms(

@@ -34,7 +34,10 @@ create table public.positions (
     'dust', 'lost_at_venue'
   )),
   stop_loss_price numeric,
+  -- as admitted: what follows the entry price; null where the signal named a price, or nobody did
+  stop_loss_percent numeric,
   take_profit_price numeric,
+  take_profit_percent numeric,
   max_loss_usdt numeric,
   protected_at timestamptz,
   dust_quantity numeric,

@@ -133,6 +133,8 @@ begin
     );
   end if;
   perform fillstream.declare_lapsed(p_worker_id);
+  -- An answer is kept for as long as its question could be asked again, and well beyond.
+  delete from fillstream.admissions where worker_id = p_worker_id and at < clock_timestamp() - interval '10 minutes';
   select coalesce(
     jsonb_agg(jsonb_build_object('user_id', account.user_id, 'mode', account.mode)), '[]'
   ) into held

@@ -220,17 +220,24 @@ create function public.claim_signals(
 declare
   worker constant public.workers := fillstream.live_worker(p_worker_id);
   taken constant jsonb := fillstream.take_accounts(worker, p_signal_ids);
+  most_looks constant integer := 50;
   ready uuid[];
+  kept uuid[];
   more boolean;
 begin
   if p_signal_ids is null then
     perform fillstream.refuse_unserved();
   end if;
-  select lines.ids, lines.more into ready, more
-  from fillstream.lines(p_worker_id, p_signal_ids, p_line, p_limit) as lines;
+  -- Whoever is refused leaves the line, and the next ones step up at once: no good signal waits behind bad ones.
+  for look in 1..most_looks loop
+    select lines.ids, lines.more into ready, more
+    from fillstream.lines(p_worker_id, p_signal_ids, p_line, p_limit) as lines;
+    kept := fillstream.sift(worker, ready);
+    exit when not more or cardinality(kept) = cardinality(ready);
+  end loop;
   return jsonb_build_object(
     'taken', taken,
-    'signals', fillstream.briefs(fillstream.sift(worker, ready)),
+    'signals', fillstream.briefs(kept),
     'more', more,
     -- A commit is announced a moment before it shows to other sessions: these are to be asked for again.
     'unseen', coalesce((

@@ -59,7 +59,9 @@ begin
     select
       p_order.id, p_order.position_id, p_order.user_id, fill.exchange_trade_id, p_order.symbol, p_order.side,
       fill.price, fill.quantity, fill.value, coalesce(fill.fee, 0), fill.fee_asset, coalesce(fill.fee_usdt, 0),
-      p_order.is_paper_trade, fill.executed_at
+      p_order.is_paper_trade,
+      -- A paper fill happens when it is booked, by the clock of all the other stamps.
+      case when p_order.is_paper_trade then clock_timestamp() else fill.executed_at end
     from jsonb_to_recordset(p_fills) as fill (
       exchange_trade_id text, price numeric, quantity numeric, value numeric, fee numeric, fee_asset text,
       fee_usdt numeric, executed_at timestamptz
@@ -97,8 +99,13 @@ begin
     select from fillstream.order_moves() as move where move.from_status = working.status and move.to_status = told
   ) into may_move;
 
-  -- Play money moves in one transaction with its order: a paper order that has ended has no late fills.
-  if working.mode <> 'paper' or working.status not in ('filled', 'cancelled', 'expired', 'failed') then
+  -- Play money moves in one transaction with its order: a paper order that has ended has no late fills, and fills
+  -- made up without knowing all earlier ones are news of another row.
+  if working.mode <> 'paper' or (
+    working.status not in ('filled', 'cancelled', 'expired', 'failed')
+    and coalesce((p_report ->> 'known_fills')::integer, 0)
+      = (select count(*) from public.trades as trade where trade.order_id = p_order_id)
+  ) then
     spent := fillstream.write_fills(working, fills);
   else
     may_move := false;
@@ -148,7 +155,7 @@ begin
     fees = filled.fees,
     reserved = still_reserved,
     acknowledged_at = case
-      when written.acknowledged_at is null and p_status not in ('created', 'submitting', 'unknown')
+      when written.acknowledged_at is null and p_status not in ('created', 'submitting', 'unknown', 'failed')
       then coalesce((p_report ->> 'acknowledged_at')::timestamptz, clock_timestamp())
       else written.acknowledged_at
     end,
@@ -163,6 +170,10 @@ begin
   ) as filled
   where written.id = p_order.id
   returning written.* into working;
+  if working.filled_quantity > working.quantity then
+    raise exception 'order % is for %, and fills of % are told', working.id, working.quantity, working.filled_quantity
+      using errcode = 'FSD03';
+  end if;
 
   if p_order.paper_balance_id is not null then
     update public.paper_balances set

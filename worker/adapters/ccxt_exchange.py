@@ -19,6 +19,7 @@ from ccxt.base import errors  # pyright: ignore[reportMissingTypeStubs]
 from streams.domain.errors import Refused, Transient
 from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
+from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ BOOK_LEVELS = 100  # request weight 5
 UNUSED_SECONDS = 10.0
 CALL_SECONDS = 10.0
 BANNED_SECONDS = 60.0
+BROKEN_ANSWERS = (TypeError, LookupError, ValueError, ArithmeticError)
+"""What reading an answer raises that is none: an error page, a field that is missing, a price that is no number."""
 
 OPTIONS = {
     "fetchCurrencies": False,
@@ -113,15 +116,19 @@ class CcxtMarket:
         return await self._ask(("book", symbol), lambda: self._fetch_book(symbol))
 
     async def _fetch_quote(self, symbol: str) -> Quote:
-        raw = await self._call(lambda: self._exchange.public_get_ticker_bookticker({"symbol": self._id(symbol)}))
-        quote = self._quote(symbol, raw["bidPrice"], raw["askPrice"])
-        self._quotes[symbol] = quote
+        async def fetch() -> Quote:
+            raw = await self._exchange.public_get_ticker_bookticker({"symbol": self._id(symbol)})
+            return self._quote(symbol, raw["bidPrice"], raw["askPrice"])
+
+        quote = self._quotes[symbol] = await self._call(fetch)
         return quote
 
     async def _fetch_book(self, symbol: str) -> Book:
-        query = {"symbol": self._id(symbol), "limit": BOOK_LEVELS}
-        raw = await self._call(lambda: self._exchange.public_get_depth(query))
-        book = Book(symbol, _levels(raw["bids"]), _levels(raw["asks"]))
+        async def fetch() -> Book:
+            raw = await self._exchange.public_get_depth({"symbol": self._id(symbol), "limit": BOOK_LEVELS})
+            return Book(symbol, _levels(raw["bids"]), _levels(raw["asks"]))
+
+        book = await self._call(fetch)
         self._books[symbol] = (self._clock.monotonic(), book)
         return book
 
@@ -143,8 +150,8 @@ class CcxtMarket:
             asked.add_done_callback(lambda _: self._asked.pop(key, None))
         return await asyncio.shield(asked)
 
-    async def _call(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        """One public request. Raises Transient for whatever goes wrong with it: it changes nothing anywhere."""
+    async def _call(self, request: Callable[[], Awaitable[R]]) -> R:
+        """One public request, read whole. Raises Transient for whatever goes wrong: it changes nothing anywhere."""
         wait = self._closed_until - self._clock.monotonic()
         if wait > 0:
             raise Transient(f"the exchange asked for a pause; {wait:.0f} s are left")
@@ -154,7 +161,7 @@ class CcxtMarket:
         except (errors.DDoSProtection, errors.RateLimitExceeded) as error:
             self._pause()
             raise Transient(f"the exchange asked for a pause: {error}") from error
-        except (errors.BaseError, aiohttp.ClientError, TimeoutError, KeyError, ValueError) as error:
+        except (*BROKEN_ANSWERS, errors.BaseError, aiohttp.ClientError, TimeoutError) as error:
             raise Transient(f"the exchange gave no market data: {type(error).__name__}: {error}") from error
 
     def _pause(self) -> None:
@@ -166,9 +173,14 @@ class CcxtMarket:
     async def _keep_markets(self) -> None:
         while True:
             try:
-                await self._call(lambda: self._exchange.load_markets(True))
+                markets = await self._call(self._fetch_markets)
+                self._exchange.set_markets(markets)
             except Transient as error:
                 log.warning("the exchange's markets could not be loaded: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except Exception:  # whatever it is, the markets loaded before stand
+                log.exception("the exchange's markets could not be read")
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._rules.clear()
@@ -176,6 +188,13 @@ class CcxtMarket:
                 log.info("%d markets loaded", len(self._exchange.markets))
             self.loaded.set()
             await asyncio.sleep(RELOAD_SECONDS)
+
+    async def _fetch_markets(self) -> list[Any]:
+        """All spot markets. An answer without any is no answer: ccxt makes an empty list of an error page."""
+        markets = await self._exchange.fetch_markets()
+        if not any(market.get("spot") and market.get("quote") == QUOTE_CURRENCY for market in markets):
+            raise ValueError(f"no {QUOTE_CURRENCY} market among {len(markets)}")
+        return markets
 
     def _watch(self, symbol: str) -> None:
         """Stream the symbol's best prices for as long as somebody asks for them."""
@@ -199,7 +218,7 @@ class CcxtMarket:
                 self._quotes[symbol] = self._quote(symbol, raw["b"], raw["a"])
             except TimeoutError:
                 continue
-            except (errors.BaseError, aiohttp.ClientError, KeyError, Transient) as error:
+            except (*BROKEN_ANSWERS, errors.BaseError, aiohttp.ClientError, Transient) as error:
                 log.debug("the price stream of %s broke: %s", symbol, error)
                 await asyncio.sleep(RETRY_SECONDS)
         self._quotes.pop(symbol, None)

@@ -24,9 +24,10 @@ class PaperExchange:
         self._fee_rate = fee_rate
 
     async def funds(self, brief: Brief) -> Funds:
-        """What the paper balance still has free."""
+        """What the paper balance still has free. Raises Transient where no book could be had to fill from."""
         if brief.paper is None:
             raise Broken(f"user {brief.user_id} has no paper balance")
+        await self._market.book(brief.symbol or "")
         return Funds(brief.paper.available, self._fee_rate)
 
     async def place(self, order: Order) -> OrderReport:
@@ -40,9 +41,7 @@ class PaperExchange:
         return self._report(order, "expired", takes, f"Nothing was on offer up to {bound}.")
 
     async def look_up(self, order: Order) -> OrderReport:
-        """Fill a resting order as the market comes to it; one that was never filled is placed."""
-        if order.status not in ("submitted", "partially_filled"):
-            return await self.place(order)
+        """Fill a resting order as the market comes to it."""
         takes = await self._walk(order, resting=True)
         if self._complete(order, takes):
             return self._report(order, "filled", takes)
@@ -86,4 +85,5 @@ class PaperExchange:
             fills=fills,
             failure_code="entry_not_filled" if unfilled else None,
             failure_reason=reason if unfilled else None,
+            known_fills=order.fills,
         )

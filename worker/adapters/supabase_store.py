@@ -1,7 +1,7 @@
 """The store over the project's REST interface: each verb is one function of the database.
 
-Money crosses as text in both directions. Every call may be repeated: the functions know a call they have
-answered before, so a lost answer is asked for again.
+Money crosses as text in both directions. Calls may be repeated: the functions know one they have answered before,
+so a lost answer is asked for again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from uuid import UUID
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, ExecutionError, Refused, Transient
 from streams.domain.money import text
 from streams.domain.order import Fill, Order, OrderReport
 from streams.domain.position import Position
-from streams.domain.signal import Account, Brief
+from streams.domain.risk import Protection
+from streams.domain.signal import Brief
 from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from supabase import PostgrestAPIError as APIError
@@ -64,7 +66,11 @@ class SupabaseStore:
 
     async def heartbeat(self) -> Pulse:
         """Say that this worker lives, and hear what it holds."""
-        answer = await self._call("worker_heartbeat", self._id())
+        try:
+            async with asyncio.timeout(self._lease_seconds / 4):
+                answer = await self._asked("worker_heartbeat", self._id(), {})  # past the queue, and past retries
+        except TimeoutError:
+            raise Transient("the database did not answer a heartbeat in time") from None
         return Pulse(bool(answer["alive"]), frozenset(_accounts(answer.get("accounts"))), int(answer.get("surplus", 0)))
 
     async def retire(self) -> None:
@@ -104,7 +110,9 @@ class SupabaseStore:
 
     async def record_failed_try(self, signal_id: UUID, detail: str) -> bool:
         """Count a try that broke; True where it was the last one and the signal is refused now."""
-        answer = await self._call("record_failed_try", self._id(), p_signal_id=str(signal_id), p_detail=detail[:500])
+        async with self._free:  # asked once: a try must not count twice
+            question = {"p_signal_id": str(signal_id), "p_detail": detail[:500]}
+            answer = await self._asked("record_failed_try", self._id(), question)
         return answer["outcome"] == "refused"
 
     async def admit(self, attempt: Attempt) -> Admission:
@@ -133,17 +141,24 @@ class SupabaseStore:
         found: list[Unfinished] = []
         for row in answer["orders"]:
             try:
-                order, brief = _read(Order, row["order"]), _read(Brief, row["brief"])
+                order, signal_id = _read(Order, row["order"]), UUID(row["position"]["signal_id"])
+                protection = _protection(row["position"])
             except Broken as error:  # one row that cannot be read must not keep the others from being settled
                 log.error("order %s cannot be read: %s", row["order"]["id"], error)
                 continue
-            found.append(Unfinished(order, brief, float(row["age"]), bool(row["expired"])))
+            found.append(Unfinished(order, signal_id, protection, float(row["age"]), bool(row["expired"])))
         return found
 
     async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]:
         """Positions that hold coins, of these accounts or of all held."""
         answer = await self._call("open_positions", self._id(), p_accounts=_account_rows(accounts))
-        return [_read(Position, one) for one in answer["positions"]]
+        found: list[Position] = []
+        for row in answer["positions"]:
+            try:
+                found.append(_read(Position, row))
+            except Broken as error:  # one row that cannot be read must not hide the others
+                log.error("position %s cannot be read: %s", row["id"], error)
+        return found
 
     async def release(self, accounts: Sequence[Account]) -> None:
         """Let accounts go to whoever has room."""
@@ -164,19 +179,24 @@ class SupabaseStore:
         for left in reversed(range(TRIES)):
             try:
                 async with self._free:
-                    answer = await self._client.rpc(function, {"p_worker_id": str(worker_id), **parameters}).execute()
-            except (APIError, httpx.HTTPError) as error:
-                sorted_error = sort_error(error)
-                if not left or not isinstance(sorted_error, Transient):
-                    raise sorted_error from error
-            else:
-                data: Any = answer.data
-                if not isinstance(data, dict):
-                    raise Broken(f"{function} answered {data!r}")
-                return data  # pyright: ignore[reportUnknownVariableType]
+                    return await self._asked(function, worker_id, parameters)
+            except Transient:
+                if not left:
+                    raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause *= 2
         raise AssertionError("unreachable")
+
+    async def _asked(self, function: str, worker_id: UUID, parameters: Mapping[str, object]) -> dict[str, Any]:
+        """Call a function once. Raises Transient, Dismissed or Broken."""
+        try:
+            answer = await self._client.rpc(function, {"p_worker_id": str(worker_id), **parameters}).execute()
+        except (APIError, httpx.HTTPError) as error:
+            raise sort_error(error) from error
+        data: Any = answer.data
+        if not isinstance(data, dict):
+            raise Broken(f"SUPABASE_URL: no Supabase project answers there ({function} answered {str(data)[:80]!r})")
+        return data  # pyright: ignore[reportUnknownVariableType]
 
 
 async def connect_store(
@@ -184,8 +204,12 @@ async def connect_store(
 ) -> SupabaseStore:
     """Make a store with few, long-kept connections: more of them only cost more CPU a call."""
     http = httpx.AsyncClient(
-        timeout=httpx.Timeout(10.0, connect=3.0),
-        limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=120.0),
+        timeout=httpx.Timeout(lease_seconds / 2, connect=min(3.0, lease_seconds / 2)),  # no call outlasts the lease
+        limits=httpx.Limits(
+            max_connections=CONNECTIONS + 1,  # one for the heartbeat
+            max_keepalive_connections=CONNECTIONS + 1,
+            keepalive_expiry=120.0,
+        ),
         event_hooks={"response": [_answered]},
     )
     options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
@@ -232,6 +256,8 @@ def sort_error(error: APIError | httpx.HTTPError) -> ExecutionError:
         return Transient(f"the database could not answer: {code} {error.message}")
     if code in ("408", "429") or (code.isdigit() and int(code) in range(500, 600)):
         return Transient(f"the database could not answer: {code} {error.message}")
+    if not code or code == "404":
+        return Broken(f"SUPABASE_URL: no Supabase project answers there ({code} {str(error.message)[:80]})")
     return Broken(f"the database refused the call: {code} {error.message}")
 
 
@@ -240,6 +266,16 @@ def _read(kind: type[Row], row: Any) -> Row:
         return kind.model_validate(row)
     except ValidationError as error:
         raise Broken(f"a {kind.__name__} from the database cannot be read: {error}") from error
+
+
+def _protection(position: Mapping[str, Any]) -> Protection:
+    """As admitted; a price that the signal named stands in the row already."""
+
+    def percent(name: str) -> Decimal | None:
+        written = position.get(name)
+        return None if written is None else Decimal(written)
+
+    return Protection(stop_percent=percent("stop_loss_percent"), target_percent=percent("take_profit_percent"))
 
 
 def _accounts(rows: list[dict[str, str]] | None) -> list[Account]:
@@ -279,7 +315,9 @@ def _plan(attempt: Attempt) -> Mapping[str, object]:
         "worst_value": text(sized.worst_value),
         "fee_reserve": text(sized.fee_reserve),
         "stop_loss_price": _money(sized.stop_loss_price),
+        "stop_loss_percent": _money(sized.protection.stop_percent),
         "take_profit_price": _money(sized.take_profit_price),
+        "take_profit_percent": _money(sized.protection.target_percent),
         "max_loss_usdt": _money(sized.max_loss_usdt),
         "woken_at": brief.claimed_at,
         "venue_offset_ms": attempt.venue_offset_ms,
@@ -291,6 +329,7 @@ def _report(report: OrderReport, stop: Decimal | None, target: Decimal | None) -
     return {
         "status": report.status,
         "exchange_order_id": report.exchange_order_id,
+        "known_fills": report.known_fills,
         "fills": [_fill(fill) for fill in report.fills],
         "failure_code": report.failure_code,
         "failure_reason": report.failure_reason,
