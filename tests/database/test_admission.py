@@ -38,6 +38,7 @@ def test_admission_writes_position_order_and_reservation_together(project: Proje
     position = project.position_row(plan["position_id"])
     assert (position["status"], position["mode"], position["is_paper_trade"]) == ("submitting", "paper", True)
     assert (position["stop_loss_price"], position["take_profit_price"]) == (90, 120)
+    assert (position["stop_loss_percent"], position["take_profit_percent"]) == (10, None)
     assert project.states(plan["position_id"]) == ["created", "submitting"]
     assert project.signal_row(signal_id)["status"] == "executing"
     assert project.owner.rows("select current_balance, reserved from public.paper_balances") == [

@@ -126,6 +126,15 @@ def test_a_long_line_keeps_no_other_waiting(project: Project, alice: UUID, bob: 
     assert claim["more"] is True
 
 
+def test_a_good_signal_never_waits_behind_bad_ones(project: Project, alice: UUID) -> None:
+    trader_id = project.trader(alice)
+    for _ in range(130):
+        project.signal(alice, trader_id, expires_at="2001-01-01")
+    good = project.signal(alice, trader_id)
+    assert project.worker().claimed() == [good]
+    assert project.owner.value("select count(*) from public.signals where refusal_code = 'signal_expired'") == 130
+
+
 def test_a_claim_is_bounded_and_says_that_there_is_more(project: Project, alice: UUID) -> None:
     trader_id = project.trader(alice)
     signals = [project.signal(alice, trader_id) for _ in range(3)]
