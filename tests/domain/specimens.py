@@ -9,11 +9,12 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from streams.domain.account import Account
 from streams.domain.errors import Refused
 from streams.domain.market import Level, MarketRules, Quote
 from streams.domain.order import Fill, Order
 from streams.domain.position import Position
-from streams.domain.signal import Account, Brief, Signal, validate
+from streams.domain.signal import Brief, Signal, validate
 
 ANNA = UUID(int=0xA)
 BEN = UUID(int=0xB)

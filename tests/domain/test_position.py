@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.domain.account import Account
 from streams.domain.position import MOVES, OPEN
-from streams.domain.signal import Account
 from tests.domain import specimens
 from tests.domain.moves import POSITION_MOVES, read
 

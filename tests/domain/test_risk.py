@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.domain.errors import Refused
-from streams.domain.risk import check_market, check_protection, protective_prices
+from streams.domain.risk import Protection, check_market, check_protection
 from streams.domain.signal import Limits
 from tests.domain import specimens
 
@@ -54,10 +54,10 @@ def test_a_signal_without_a_price_deviates_from_nothing() -> None:
 def test_the_signals_own_stop_and_target_go_before_the_traders() -> None:
     settings = specimens.config(stop_loss_percent="5", take_profit_percent="10")
     own = specimens.signal(stop_loss="91", take_profit="140", risk_config=settings)
-    assert protective_prices(own, Decimal(100), specimens.RULES) == (91, 140)
+    assert Protection.of(own).prices(Decimal(100), specimens.RULES) == (91, 140)
     traders = specimens.signal(risk_config=settings)
-    assert protective_prices(traders, Decimal(100), specimens.RULES) == (95, 110)
-    assert protective_prices(specimens.signal(), Decimal(100), specimens.RULES) == (None, None)
+    assert Protection.of(traders).prices(Decimal(100), specimens.RULES) == (95, 110)
+    assert Protection.of(specimens.signal()).prices(Decimal(100), specimens.RULES) == (None, None)
 
 
 prices = st.decimals(min_value="0.01", max_value=10**6, places=8)
@@ -69,7 +69,7 @@ def test_stop_and_target_lie_on_the_tick_in_the_holders_favour(
     entry: Decimal, stop_percent: Decimal, target_percent: Decimal
 ) -> None:
     settings = specimens.config(stop_loss_percent=str(stop_percent), take_profit_percent=str(target_percent))
-    stop, target = protective_prices(specimens.signal(risk_config=settings), entry, specimens.RULES)
+    stop, target = Protection.of(specimens.signal(risk_config=settings)).prices(entry, specimens.RULES)
     assert stop is not None
     assert target is not None
     tick = specimens.RULES.tick

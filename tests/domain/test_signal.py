@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.domain.account import Account
 from streams.domain.errors import Refused
-from streams.domain.signal import Account, LimitRows, Limits, validate
+from streams.domain.signal import LimitRows, Limits, validate
 from tests.domain import specimens
 
 

@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from streams.domain.errors import Dismissed, Refused, Transient
+from streams.domain.account import Account
+from streams.domain.errors import Broken, Dismissed, Refused, Transient
 from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
 from streams.domain.order import ENDED, MOVES, Fill, Order, OrderReport
 from streams.domain.position import Position
-from streams.domain.signal import Account, Brief, PaperFunds
+from streams.domain.risk import Protection
+from streams.domain.signal import Brief, PaperFunds
 from streams.domain.sizing import Funds
 from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
 from tests.domain import specimens
@@ -44,6 +47,9 @@ class SignalRow:
     tries: int = 0
 
 
+NO_PROTECTION = Protection()
+
+
 @dataclass
 class OrderRow:
     """A row of `orders` with what belongs to it."""
@@ -51,6 +57,7 @@ class OrderRow:
     order: Order
     brief: Brief
     admitted_at: float
+    protection: Protection = NO_PROTECTION
     trade_ids: set[str] = field(default_factory=set[str])
 
 
@@ -128,15 +135,17 @@ class FakeStore(Faulty):
             self.holders.setdefault(brief.account, None)
             self.balances.setdefault(brief.account, Decimal(10000))
 
-    def put_unfinished(self, order: Order, brief: Brief, age: float = 0.0) -> None:
+    def put_unfinished(
+        self, order: Order, brief: Brief, age: float = 0.0, protection: Protection | None = None, **of_position: Any
+    ) -> None:
         """Insert an admitted signal with its order and position, as a stopped worker leaves them."""
         self.put(brief)
         self.signals[brief.id].status = "executing"
-        self.orders[order.id] = OrderRow(order, brief, STARTED - age)
+        known = {f"{order.id}-{number}" for number in range(1, order.fills + 1)}
+        self.orders[order.id] = OrderRow(order, brief, STARTED - age, protection or Protection(), known)
         status = "open" if order.filled_quantity else "submitting"
-        self.positions[order.position_id] = specimens.position(
-            id=order.position_id, signal_id=brief.id, user_id=brief.user_id, mode=brief.mode, status=status
-        )
+        named: dict[str, Any] = {"signal_id": brief.id, "user_id": brief.user_id, "mode": brief.mode, "status": status}
+        self.positions[order.position_id] = specimens.position(id=order.position_id, **(named | of_position))
 
     def declare_dead(self) -> None:
         """Declare the worker dead, and let its accounts go."""
@@ -174,14 +183,16 @@ class FakeStore(Faulty):
         await self.enter("claim")
         me = self._alive()
         rows = sorted(self.signals.values(), key=lambda row: (row.brief.ready_at, row.brief.seq))
-        ready = [row.brief for row in rows if row.status == "ready" and (ids is None or row.brief.id in ids)]
+        unseen = tuple(one for one in ids or () if one not in self.signals)
+        named = {self.signals[one].brief.account for one in ids or () if one in self.signals}
+        ready = [row.brief for row in rows if row.status == "ready" and (ids is None or row.brief.account in named)]
         unfinished = [row.brief for row in self.orders.values() if row.order.status not in ENDED and ids is None]
         wanted = dict.fromkeys(brief.account for brief in [*ready, *unfinished])
         taken = tuple(account for account in wanted if self.holders[account] is None)
         self.holders.update(dict.fromkeys(taken, me))
         mine = [self._fresh(brief) for brief in ready if self.holders[brief.account] == me]
         await self.leave("claim")
-        return Claim(taken, tuple(mine[: self.claim_limit]), len(mine) > self.claim_limit)
+        return Claim(taken, tuple(mine[: self.claim_limit]), len(mine) > self.claim_limit, unseen)
 
     async def brief(self, signal_id: UUID) -> Brief | None:
         await self.enter("brief")
@@ -216,6 +227,11 @@ class FakeStore(Faulty):
         if self.holders[row.brief.account] != self._alive():
             raise Dismissed("the account is another worker's")
         changed = self._book(row, report)
+        if changed and row.order.filled_quantity:
+            prices = {"stop_loss_price": stop, "take_profit_price": target}
+            told = {name: price for name, price in prices.items() if price is not None}
+            position = self.positions[row.order.position_id]
+            self.positions[position.id] = position.model_copy(update=told)
         await self.leave("record")
         return Booked(changed, row.order.status, self.positions[row.order.position_id])
 
@@ -223,7 +239,7 @@ class FakeStore(Faulty):
         await self.enter("unfinished")
         now = self._clock.monotonic()
         answer = [
-            Unfinished(row.order, row.brief, now - row.admitted_at, self.expired)
+            Unfinished(row.order, row.brief.id, row.protection, now - row.admitted_at, self.expired)
             for row in self.orders.values()
             if row.order.status not in ENDED and row.brief.account in self._held(accounts)
         ]
@@ -276,24 +292,33 @@ class FakeStore(Faulty):
             position_id=attempt.position_id,
             user_id=row.brief.user_id,
             mode=row.brief.mode,
+            client_order_id=attempt.client_order_id,
             type=sized.type,
             time_in_force=sized.time_in_force,
             quantity=sized.quantity,
             price=sized.price,
             reserved=reserved,
         )
-        self.put_unfinished(order, row.brief)
+        kept = Protection(stop_percent=sized.protection.stop_percent, target_percent=sized.protection.target_percent)
+        prices = {"stop_loss_price": sized.stop_loss_price, "take_profit_price": sized.take_profit_price}
+        self.put_unfinished(order, row.brief, protection=kept, **prices)
         self.orders[order.id].admitted_at = self._clock.monotonic()
+        self.orders[order.id].protection = sized.protection
         return Admission("admitted", signed_at_ms=1)
 
     def _book(self, row: OrderRow, report: OrderReport) -> bool:
         order = row.order
+        if order.mode == "paper" and report.known_fills != order.fills:
+            return False  # made up without knowing all earlier fills: news of another order
         new = tuple(one for one in report.fills if one.exchange_trade_id not in row.trade_ids)
         moves = report.status in MOVES[order.status]
         if not moves and not (new and report.status == order.status):
             return False
+        after = order.after(OrderReport(report.status, fills=new))
+        if after.filled_quantity > after.quantity:
+            raise Broken(f"order {order.id} is for {order.quantity}, and fills of {after.filled_quantity} are told")
+        row.order = after
         row.trade_ids.update(one.exchange_trade_id for one in new)
-        row.order = order.after(OrderReport(report.status, fills=new))
         self.balances[row.brief.account] -= sum((one.value + one.fee_usdt for one in new), ZERO)
         position, signal = self.positions[order.position_id], self.signals[row.brief.id]
         if row.order.filled_quantity:
@@ -342,7 +367,8 @@ def filled(order: Order) -> OrderReport:
 
 def resting(order: Order) -> OrderReport:
     """Nothing new: the order rests as it is."""
-    return OrderReport("submitted" if order.status == "submitting" else order.status, f"venue-{order.id}")
+    status = "submitted" if order.status == "submitting" else order.status
+    return OrderReport(status, f"venue-{order.id}", known_fills=order.fills)
 
 
 def partly(order: Order) -> OrderReport:
@@ -352,7 +378,7 @@ def partly(order: Order) -> OrderReport:
 
 def cancelled(order: Order) -> OrderReport:
     """Cancelled, with nothing more filled."""
-    return OrderReport("cancelled", f"venue-{order.id}")
+    return OrderReport("cancelled", f"venue-{order.id}", known_fills=order.fills)
 
 
 def _traded(order: Order, status: str, quantity: Decimal) -> OrderReport:
@@ -360,7 +386,7 @@ def _traded(order: Order, status: str, quantity: Decimal) -> OrderReport:
     value = quantity * 100
     fee = value / 1000
     fill = Fill(f"{order.id}-{number}", Decimal(100), quantity, value, fee, "USDT", fee, specimens.NOON)
-    return OrderReport(status, f"venue-{order.id}", (fill,))
+    return OrderReport(status, f"venue-{order.id}", (fill,), known_fills=order.fills)
 
 
 class FakeExchange(Faulty):

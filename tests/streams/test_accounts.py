@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Transient
-from streams.domain.signal import Account
 from streams.outcome import Opened
 from tests.domain import specimens
 from tests.streams import fakes

@@ -9,8 +9,8 @@ import reactivex as rx
 from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.subject import Subject
 
+from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Transient
-from streams.domain.signal import Account
 from streams.execution import Claimed
 from streams.intake import SETTLE_SECONDS, Intake, Item, Takeover, account_of, wakes
 from streams.ports import Hint

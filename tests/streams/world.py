@@ -13,7 +13,8 @@ from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.subject import Subject
 
 from streams.accounts import Presence
-from streams.domain.signal import Account, Brief
+from streams.domain.account import Account
+from streams.domain.signal import Brief
 from streams.execution import Execution, ExecutionSettings
 from streams.in_hand import InHand
 from streams.intake import Intake
@@ -65,8 +66,11 @@ class World:
         def busy() -> frozenset[Account]:
             return self.intake.accounts | self.tracker.accounts
 
-        self.presence = Presence(self.store, new_id, LEASE, busy, self.execution.keep_only, self.alarms.append)
-        self.recovery = Recovery(self.store, self.market, exchanges, self.in_hand)
+        def keep_only(held: frozenset[Account]) -> None:
+            self.execution.keep_only(held | self.intake.accounts)
+
+        self.presence = Presence(self.store, new_id, LEASE, busy, keep_only, self.alarms.append)
+        self.recovery = Recovery(self.store, self.market, exchanges, self.clock, self.in_hand)
         self.pipeline = Pipeline(
             self.presence,
             self.intake,
