@@ -140,10 +140,11 @@ class TestAtOnce:
     def test_nothing_within_the_bound_is_no_position(self, project: Project, worker: Worker) -> None:
         user = project.sign_up(_sized("fixed", "100", max_slippage_percent="0.1"))
         _book(project, "ARB/USDT", asks=[("0.2500", DEEP)])
-        # The market moves between the look at its price and the fill: the first look at its book fails.
-        project.venue("POST", "faults", {"method": "GET", "path": "/api/v3/depth", "kind": "status", "status": 503})
+        # The price that the worker hears is half a second old: by then the market has moved.
+        late = {"method": "GET", "path": "/api/v3/ticker/bookTicker", "kind": "delay", "seconds": 0.5}
+        project.venue("POST", "faults", late)
         signal = project.signal(user, "ARB/USDT")
-        wait_until("it is admitted", lambda: project.statuses([signal]) == ["executing"])
+        wait_until("the worker asked for the price", lambda: not project.venue("GET", "faults").json()["faults"])
         _book(project, "ARB/USDT", asks=[("0.3000", DEEP)])
         project.wait_for([signal], "failed")
         assert _position(project, signal)["failure_code"] == "entry_not_filled"
