@@ -217,7 +217,9 @@ class FakeStore(Faulty):
 
     async def admit(self, attempt: Attempt) -> Admission:
         await self.enter("admit")
-        answer = self._answers[attempt.id] = self._answers.get(attempt.id) or self._admit(attempt)
+        answer = self._answers.get(attempt.id) or self._admit(attempt)
+        if answer.outcome in ("admitted", "refused"):
+            self._answers[attempt.id] = answer
         await self.leave("admit")
         return answer
 
@@ -303,7 +305,6 @@ class FakeStore(Faulty):
         prices = {"stop_loss_price": sized.stop_loss_price, "take_profit_price": sized.take_profit_price}
         self.put_unfinished(order, row.brief, protection=kept, **prices)
         self.orders[order.id].admitted_at = self._clock.monotonic()
-        self.orders[order.id].protection = sized.protection
         return Admission("admitted", signed_at_ms=1)
 
     def _book(self, row: OrderRow, report: OrderReport) -> bool:
@@ -376,17 +377,28 @@ def partly(order: Order) -> OrderReport:
     return _traded(order, "partially_filled", Decimal("0.1"))
 
 
+def parts(*quantities: str) -> Answer:
+    """Fills of these quantities of BTC at 100, by whoever believes what the order says of itself."""
+
+    def answer(order: Order) -> OrderReport:
+        wanted = [Decimal(quantity) for quantity in quantities]
+        return _traded(order, "filled" if sum(wanted) >= order.remaining else "partially_filled", *wanted)
+
+    return answer
+
+
 def cancelled(order: Order) -> OrderReport:
     """Cancelled, with nothing more filled."""
     return OrderReport("cancelled", f"venue-{order.id}", known_fills=order.fills)
 
 
-def _traded(order: Order, status: str, quantity: Decimal) -> OrderReport:
-    number = order.fills + 1
-    value = quantity * 100
-    fee = value / 1000
-    fill = Fill(f"{order.id}-{number}", Decimal(100), quantity, value, fee, "USDT", fee, specimens.NOON)
-    return OrderReport(status, f"venue-{order.id}", (fill,), known_fills=order.fills)
+def _traded(order: Order, status: str, *quantities: Decimal) -> OrderReport:
+    fills: list[Fill] = []
+    for number, quantity in enumerate(quantities, start=order.fills + 1):
+        value = quantity * 100
+        fee = value / 1000
+        fills.append(Fill(f"{order.id}-{number}", Decimal(100), quantity, value, fee, "USDT", fee, specimens.NOON))
+    return OrderReport(status, f"venue-{order.id}", tuple(fills), known_fills=order.fills)
 
 
 class FakeExchange(Faulty):

@@ -90,7 +90,6 @@ async def test_an_entry_with_nothing_on_offer_fails_and_says_so() -> None:
         ({"symbol": "NONE/USDT"}, "unknown_symbol"),
         ({"risk_config": "[]"}, "invalid_risk_config"),
         ({"stop_loss": "101"}, "invalid_stop"),
-        ({"mode": "live"}, "mode_not_allowed"),
         ({"risk_config": specimens.sized_by("fixed", "1")}, "below_min_notional"),
         ({"price": "90", "limits": {"account": {"max_price_deviation_percent": "5"}}}, "price_deviation"),
     ],
@@ -108,6 +107,17 @@ def test_what_a_rule_refuses_says_so_on_its_row_and_is_never_sent(changes: dict[
         assert world.exchange.placed == []
 
     scenario()
+
+
+@in_virtual_time
+async def test_a_signal_of_a_mode_that_is_not_served_is_an_alarm_and_is_never_sent() -> None:
+    brief = specimens.brief(1, mode="live")
+    world = World(brief)
+    await world.start()
+    await passed(4 * SWEEP)
+    assert (world.store.status(brief), world.store.signals[brief.id].code) == ("rejected", "internal_error")
+    assert world.exchange.calls == []
+    await world.stop()
 
 
 @in_virtual_time
@@ -132,7 +142,7 @@ def test_without_admission_nothing_is_sent(admission: Admission, kind: type[Outc
     @in_virtual_time
     async def scenario() -> None:
         world = World(ONE)
-        world.store.verdicts[ONE.id] = fakes.deque([admission])
+        world.store.verdicts[ONE.id] = fakes.deque([admission] * 2)
         (outcome,) = await carried(world)
         assert isinstance(outcome, kind)
         assert world.exchange.placed == []
@@ -140,6 +150,40 @@ def test_without_admission_nothing_is_sent(admission: Admission, kind: type[Outc
             assert (outcome.code, outcome.reason) == (admission.code, admission.reason)
 
     scenario()
+
+
+@in_virtual_time
+async def test_a_lease_with_too_little_left_is_renewed_and_the_signal_admitted_at_once() -> None:
+    world = World(ONE)
+    world.store.verdicts[ONE.id] = fakes.deque([Admission("late")])
+    (outcome,) = await carried(world)
+    assert isinstance(outcome, Opened)
+    (beat,), (first, second) = world.store.called("heartbeat"), world.store.called("admit")
+    assert first < beat < second < first + 0.1
+    assert len(world.exchange.placed) == 1
+
+
+@in_virtual_time
+async def test_a_lease_that_cannot_be_renewed_defers_the_signal() -> None:
+    world = World(ONE)
+    world.store.verdicts[ONE.id] = fakes.deque([Admission("late")])
+    world.store.take_down("heartbeat")
+    (outcome,) = await carried(world)
+    assert isinstance(outcome, Deferred)
+    assert world.exchange.placed == []
+
+
+@in_virtual_time
+async def test_a_refusal_of_a_signal_that_was_taken_meanwhile_is_dropped() -> None:
+    brief = specimens.brief(1, side="short")
+    world = World(brief)
+    await world.presence.register()
+    claim = await world.store.claim(None)
+    world.store.give_to_another(brief.account)
+    outcome = await world.execution.execute(Claimed(claim.briefs[0], world.clock.monotonic()))
+    assert isinstance(outcome, Dropped)
+    assert len(world.store.called("refuse")) == 1
+    assert world.store.status(brief) == "ready"
 
 
 @in_virtual_time
@@ -161,6 +205,7 @@ def test_any_other_failure_after_admission_is_a_doubt_and_nothing_is_sent_again(
         world.exchange.break_next("place", error)
         (outcome,) = await carried(world)
         assert isinstance(outcome, InDoubt)
+        assert not outcome.unheard  # nothing was told to the rows
         assert len(world.exchange.placed) == 1
         assert world.store.orders[outcome.order_id].order.status == "submitting"
         assert world.store.status(ONE) == "executing"
@@ -168,12 +213,36 @@ def test_any_other_failure_after_admission_is_a_doubt_and_nothing_is_sent_again(
     scenario()
 
 
+@pytest.mark.parametrize("error", [Transient("down"), Broken("odd"), ZeroDivisionError("a bug")])
+def test_a_fill_of_whose_booking_nothing_is_heard_is_a_doubt(error: Exception) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        world = World(ONE)
+        world.store.break_next("record", error)
+        (outcome,) = await carried(world)
+        assert isinstance(outcome, InDoubt)
+        assert (outcome.account, outcome.unheard) == (ONE.account, True)
+
+    scenario()
+
+
 @in_virtual_time
-async def test_a_fill_that_cannot_be_booked_is_a_doubt() -> None:
+async def test_a_fill_of_an_order_that_is_another_workers_by_now_is_dropped() -> None:
     world = World(ONE)
-    world.store.take_down("record")
+    world.store.break_next("record", Dismissed("dead"))
     (outcome,) = await carried(world)
-    assert isinstance(outcome, InDoubt)
+    assert isinstance(outcome, Dropped)
+
+
+@in_virtual_time
+async def test_stop_and_target_follow_the_price_paid() -> None:
+    settings = specimens.sized_by("fixed", "100", stop_loss_percent="5", take_profit_percent="10")
+    brief = specimens.brief(1, risk_config=settings)
+    world = World(brief)
+    world.market.price = Decimal(101)  # the order is filled at 100
+    (outcome,) = await carried(world, brief)
+    assert isinstance(outcome, Opened)
+    assert (outcome.position.stop_loss_price, outcome.position.take_profit_price) == (95, 110)
 
 
 @in_virtual_time

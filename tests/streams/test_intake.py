@@ -12,7 +12,7 @@ from reactivex.subject import Subject
 from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Transient
 from streams.execution import Claimed
-from streams.intake import SETTLE_SECONDS, Intake, Item, Takeover, account_of, wakes
+from streams.intake import SETTLE_SECONDS, UNSEEN_PAUSES, Intake, Item, Takeover, account_of, wakes
 from streams.ports import Hint
 from tests.domain import specimens
 from tests.streams.fakes import FakeClock, FakeStore
@@ -69,11 +69,70 @@ async def test_a_signal_comes_once_however_often_it_is_hinted() -> None:
 
 
 @in_virtual_time
-async def test_a_hint_brings_its_own_signals_alone() -> None:
-    _, desk = await desk_with(3)
+async def test_a_hint_brings_the_line_of_its_own_account_alone() -> None:
+    store, desk = await desk_with(3)
+    store.put(specimens.brief(4, user_id=specimens.BEN))
     desk.hints.on_next(hint(2))
     await asyncio.sleep(1)
-    assert desk.claimed == [2]
+    assert desk.claimed == [1, 2, 3]
+
+
+@in_virtual_time
+async def test_a_signal_announced_before_it_shows_is_asked_for_again_at_once() -> None:
+    store, desk = await desk_with(0)
+    desk.hints.on_next(hint(1))
+    await asyncio.sleep(0.004)
+    assert desk.items == []
+    store.put(specimens.brief(1))
+    await asyncio.sleep(0.1)
+    assert desk.claimed == [1]
+
+
+@in_virtual_time
+async def test_a_signal_announced_that_never_shows_is_left_to_the_sweep() -> None:
+    store, desk = await desk_with(0)
+    desk.hints.on_next(hint(1))
+    await asyncio.sleep(10)
+    assert len(store.called("claim")) == 1 + len(UNSEEN_PAUSES)
+    assert (desk.items, desk.alarms) == ([], [])
+
+
+@pytest.mark.parametrize("error", [Transient("down"), Broken("odd")])
+def test_what_a_first_look_found_is_kept_where_the_next_one_fails(error: Exception) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        store, desk = await desk_with(1)
+        desk.hints.on_next(hint(1, 9))
+        await asyncio.sleep(0.0015)  # the first look is past its own faults
+        store.break_next("claim", error)
+        await asyncio.sleep(1)
+        assert desk.items[0] == Takeover(ANNA)
+        assert (desk.claimed, desk.alarms) == ([1], [error])
+        desk.finish(1)
+        assert desk.intake.accounts == set[Account]()
+
+    scenario()
+
+
+@pytest.mark.parametrize("error", [Transient("down"), Broken("odd"), ZeroDivisionError("a bug")])
+def test_an_account_told_of_by_the_heartbeat_is_taken_over_where_the_look_beside_it_fails(error: Exception) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        store, desk = await desk_with(0)
+        desk.hints.on_next(hint(9))  # while this look is under way, the next ones gather
+        desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+        desk.hints.on_next(SWEEP)
+        await asyncio.sleep(0.0005)
+        store.take_down("claim")
+        store.break_next("claim", *[error] * 5)
+        await asyncio.sleep(1)
+        assert error in desk.alarms
+        assert desk.items == [Takeover(ANNA)]
+        assert desk.intake.accounts == {ANNA}
+        desk.finish()
+        assert desk.intake.accounts == set[Account]()
+
+    scenario()
 
 
 @in_virtual_time

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from uuid import UUID
 
 import pytest
 import reactivex as rx
+from reactivex import Observable, abc
+from reactivex import operators as ops
 
+from streams.accounts import BEATS_A_LEASE
 from streams.domain.errors import Broken, Transient
-from streams.outcome import Deferred, Opened, Outcome, Resting
+from streams.outcome import Deferred, InDoubt, Opened, Outcome, Resting
 from streams.pipeline import positions_opened
 from streams.ports import Hint
 from tests.domain import specimens
 from tests.streams import fakes
 from tests.streams.virtual_loop import in_virtual_time
-from tests.streams.world import LEASE, SWEEP, World, passed
+from tests.streams.world import LEASE, RECHECK, SWEEP, World, passed
 
 ONE = specimens.brief(1)
 
@@ -68,18 +72,27 @@ async def test_more_signals_than_one_look_brings_are_all_traded_without_waiting_
     await world.stop()
 
 
-@in_virtual_time
-async def test_deferred_signals_wait_for_the_sweep_even_where_the_table_has_more() -> None:
-    world = World(*(specimens.brief(number) for number in range(1, 31)))
-    world.store.claim_limit = 10
-    world.market.take_down("quote")
-    await world.start()
-    await passed(5 * SWEEP)
-    assert len(world.store.called("claim")) <= 8
-    world.market.bring_up()
-    await passed(2 * SWEEP)
-    assert len(world.of(Opened)) == 30
-    await world.stop()
+@pytest.mark.parametrize("users", [1, 40])
+@pytest.mark.parametrize("given_at_once", [10, 200])
+def test_deferred_signals_wait_for_the_sweep_even_where_the_table_has_more(users: int, given_at_once: int) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        small = specimens.sized_by("fixed", "10")
+        accounts = [UUID(int=0x100 + number % users) for number in range(40)]
+        briefs = [specimens.brief(n, user_id=user, risk_config=small) for n, user in enumerate(accounts, start=1)]
+        world = World(*briefs)
+        world.store.claim_limit = given_at_once
+        world.market.take_down("quote")
+        await world.start()
+        await passed(5 * SWEEP)
+        assert len(world.store.called("claim")) <= 5 + 1  # a sweep at once, and one an interval
+        assert world.of(Deferred)
+        world.market.bring_up()
+        await passed(2 * SWEEP)
+        assert len(world.of(Opened)) == 40
+        await world.stop()
+
+    scenario()
 
 
 @in_virtual_time
@@ -95,14 +108,75 @@ async def test_a_database_out_of_reach_stops_nothing_for_good() -> None:
     await world.stop()
 
 
-@in_virtual_time
-async def test_a_position_is_named_even_where_no_answer_told_that_it_opened() -> None:
-    world = World(ONE)
+async def lost_by_execution(world: World) -> None:
+    """The answer that books an entry, lost."""
     world.store.lose_answer("record")
     await world.start()
-    await passed(2 * LEASE)
-    assert world.of(Opened)
+    await passed(0.5)
+
+
+async def lost_by_the_tracker(world: World) -> None:
+    """The answer that books the fill of an order at rest, lost."""
+    world.exchange.answers.update(place=fakes.resting, look_up=fakes.filled)
+    await world.start()
+    await passed(0.5)
+    world.store.lose_answer("record")
+    await passed(1)
+
+
+async def lost_by_the_recheck(world: World) -> None:
+    """The answer that books what a recheck settled, lost."""
+    world.exchange.break_next("place", TimeoutError())
+    world.store.lose_answer("record")
+    await world.start()
+    await passed(RECHECK + 0.5)
+
+
+@pytest.mark.parametrize("lost_by", [lost_by_execution, lost_by_the_tracker, lost_by_the_recheck])
+def test_a_position_is_named_at_the_next_heartbeat_where_no_answer_told_that_it_opened(
+    lost_by: Callable[[World], Coroutine[None, None, None]],
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        world = World(ONE)
+        await lost_by(world)
+        assert [one.unheard for one in world.of(InDoubt)][-1]
+        assert (world.of(Opened), world.store.status(ONE)) == ([], "in_position")
+        await passed(LEASE / BEATS_A_LEASE)
+        assert [(one.position.signal_id, one.found) for one in world.of(Opened)] == [(ONE.id, True)]
+        await passed(3 * LEASE)
+        assert len(world.of(Opened)) == 1
+        await world.stop()
+
+    scenario()
+
+
+@in_virtual_time
+async def test_a_venue_out_of_reach_brings_no_takeover_after_takeover() -> None:
+    world = World(ONE)
+    world.exchange.take_down("place")
+    await world.start()
+    await passed(6 * LEASE)
+    assert len(world.of(InDoubt)) > 5
+    assert len(world.store.called("open_positions")) == 1
+    world.exchange.bring_up()
+    await passed(RECHECK)
+    assert len(world.of(Opened)) == 1
     await world.stop()
+
+
+@in_virtual_time
+async def test_a_heartbeat_that_ends_by_an_error_ends_the_trunk() -> None:
+    world = World()
+
+    def beats(scheduler: abc.SchedulerBase) -> Observable[Hint]:
+        beat = rx.timer(LEASE, scheduler=scheduler)
+        return beat.pipe(ops.flat_map(lambda _: rx.throw(ZeroDivisionError("a bug"))))
+
+    world.presence.beats = beats
+    await world.start()
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(world.completed, LEASE + 1)
 
 
 @in_virtual_time

@@ -7,11 +7,11 @@ from decimal import Decimal
 import pytest
 
 from streams.domain.errors import Broken, Dismissed, Transient, Unknown
-from streams.outcome import Dropped, Failed, Opened, Resting
+from streams.outcome import Dropped, Failed, InDoubt, Opened, Resting
 from tests.domain import specimens
 from tests.streams import fakes
 from tests.streams.virtual_loop import in_virtual_time
-from tests.streams.world import MAX_EXECUTION, POLL, World, passed
+from tests.streams.world import MAX_EXECUTION, POLL, RECHECK, World, passed
 
 LIMIT = specimens.brief(1, order_type="limit", limit_price="100")
 
@@ -154,6 +154,70 @@ async def test_a_part_whose_booking_was_answered_in_vain_is_followed_on() -> Non
     assert (order_of(world).status, order_of(world).remaining) == ("filled", 0)
     assert {one.position.id for one in world.of(Opened)} == {order_of(world).position_id}
     await world.stop()
+
+
+@in_virtual_time
+async def test_a_part_of_whose_booking_nothing_was_heard_is_read_anew_before_the_next_look() -> None:
+    world = await resting_world()
+    world.store.lose_answer("record")
+    world.exchange.answers["look_up"] = fakes.parts("0.9")
+    await passed(POLL)
+    (doubt,) = world.of(InDoubt)
+    assert (doubt.order_id, doubt.account, doubt.unheard) == (order_of(world).id, LIMIT.account, True)
+    assert world.tracker.accounts == frozenset()
+    looks = len(world.exchange.called("look_up"))
+    world.exchange.answers["look_up"] = fakes.resting
+    await passed(POLL)
+    assert len(world.exchange.called("look_up")) == looks
+    await passed(RECHECK)
+    assert world.of(Resting)[-1].order.filled_quantity == Decimal("0.9")
+    assert world.tracker.accounts == {LIMIT.account}
+    await world.stop()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 5])
+def test_an_order_is_never_filled_beyond_its_quantity_or_its_reservation_whatever_answers_are_lost(lost: int) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        world = await resting_world()
+        quantity, reserved = order_of(world).quantity, order_of(world).reserved
+        before = world.store.balances[LIMIT.account]
+        known: list[Decimal] = []
+
+        def by_what_it_says(order: fakes.Order) -> fakes.OrderReport:
+            known.append(order.filled_quantity)
+            if order.filled_quantity < Decimal("0.9"):
+                return fakes.parts("0.1", "0.2")(order)
+            return fakes.parts("0.05", str(order.remaining - Decimal("0.05")))(order)
+
+        world.store.lose_answer("record", lost)
+        world.exchange.answers["look_up"] = by_what_it_says
+        await passed(MAX_EXECUTION - 5)
+        assert known == [Decimal(0), Decimal("0.3"), Decimal("0.6"), Decimal("0.9")]
+        assert (order_of(world).status, order_of(world).filled_quantity) == ("filled", quantity)
+        assert before - world.store.balances[LIMIT.account] <= reserved
+        assert {one.position.id for one in world.of(Opened)} == {order_of(world).position_id}
+        assert len(world.in_hand) == 0
+        await world.stop()
+
+    scenario()
+
+
+@pytest.mark.parametrize("error", [Broken("odd"), ZeroDivisionError("a bug")])
+def test_a_booking_that_breaks_is_a_doubt_and_not_the_end_of_the_order(error: Exception) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        world = await resting_world()
+        world.store.break_next("record", error)
+        world.exchange.answers["look_up"] = fakes.filled
+        await passed(POLL)
+        assert [one.unheard for one in world.of(InDoubt)] == [True]
+        await passed(2 * RECHECK)
+        assert (order_of(world).status, order_of(world).remaining) == ("filled", 0)
+        assert len(world.of(Opened)) >= 1
+        await world.stop()
+
+    scenario()
 
 
 @in_virtual_time

@@ -52,7 +52,7 @@ class World:
         self.completed: asyncio.Future[None] = loop.create_future()
         self.scheduler = AsyncIOScheduler(loop)
         numbers = count(0x1000)
-        exchanges = {"paper": self.exchange}
+        exchanges = {"paper": self.exchange, "testnet": self.exchange}
 
         def new_id() -> UUID:
             return UUID(int=next(numbers))
