@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from streams.domain.account import Account
-from streams.domain.errors import Broken, Dismissed, Refused, Transient
+from streams.domain.errors import Broken, Dismissed, Refused
 from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
-from streams.domain.order import ENDED, MOVES, Fill, Order, OrderReport
+from streams.domain.order import ENDED, MOVES, Order, OrderReport
 from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief, PaperFunds
 from streams.domain.sizing import Funds
 from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
 from tests.domain import specimens
+from tests.streams import answers
+from tests.streams.answers import Answer
+from tests.streams.faulty import Faulty
 
 STARTED = 1000.0
 """The monotonic time at the loop's zero."""
@@ -61,53 +63,6 @@ class OrderRow:
     trade_ids: set[str] = field(default_factory=set[str])
 
 
-class Faulty:
-    """Counts calls of a port, and breaks them as told: before they do anything, or after."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[float, str]] = []
-        self._faults: defaultdict[str, deque[Exception]] = defaultdict(deque)
-        self._lost: Counter[str] = Counter()
-        self._down: set[str] = set()
-        self.latency = 0.001
-
-    def break_next(self, verb: str, *errors: Exception) -> None:
-        """Raise these errors, one a call, instead of doing what is asked."""
-        self._faults[verb].extend(errors)
-
-    def lose_answer(self, verb: str, times: int = 1) -> None:
-        """Do what is asked, and then say Transient."""
-        self._lost[verb] += times
-
-    def take_down(self, *verbs: str) -> None:
-        """Say Transient to these verbs until brought up again."""
-        self._down.update(verbs)
-
-    def bring_up(self) -> None:
-        """Answer all verbs again."""
-        self._down.clear()
-
-    def called(self, verb: str) -> list[float]:
-        """When a verb was called, in seconds of the loop."""
-        return [at for at, name in self.calls if name == verb]
-
-    async def enter(self, verb: str) -> None:
-        """Begin a call: it takes its time, and may break."""
-        self.calls.append((asyncio.get_running_loop().time(), verb))
-        await asyncio.sleep(self.latency)
-        if self._faults[verb]:
-            raise self._faults[verb].popleft()
-        if verb in self._down:
-            raise Transient(f"{verb} cannot be reached")
-
-    async def leave(self, verb: str) -> None:
-        """End a call: its answer takes its time, and may be lost."""
-        await asyncio.sleep(self.latency)
-        if self._lost[verb]:
-            self._lost[verb] -= 1
-            raise Transient(f"the answer of {verb} was lost")
-
-
 class FakeStore(Faulty):
     """Implements streams.ports.Store on rows in memory."""
 
@@ -136,16 +91,28 @@ class FakeStore(Faulty):
             self.balances.setdefault(brief.account, Decimal(10000))
 
     def put_unfinished(
-        self, order: Order, brief: Brief, age: float = 0.0, protection: Protection | None = None, **of_position: Any
+        self,
+        order: Order,
+        brief: Brief,
+        age: float = 0.0,
+        protection: Protection | None = None,
+        stop: Decimal | None = None,
+        target: Decimal | None = None,
     ) -> None:
         """Insert an admitted signal with its order and position, as a stopped worker leaves them."""
         self.put(brief)
         self.signals[brief.id].status = "executing"
         known = {f"{order.id}-{number}" for number in range(1, order.fills + 1)}
         self.orders[order.id] = OrderRow(order, brief, STARTED - age, protection or Protection(), known)
-        status = "open" if order.filled_quantity else "submitting"
-        named: dict[str, Any] = {"signal_id": brief.id, "user_id": brief.user_id, "mode": brief.mode, "status": status}
-        self.positions[order.position_id] = specimens.position(id=order.position_id, **(named | of_position))
+        self.positions[order.position_id] = specimens.position(
+            id=order.position_id,
+            signal_id=brief.id,
+            user_id=brief.user_id,
+            mode=brief.mode,
+            status="open" if order.filled_quantity else "submitting",
+            stop_loss_price=stop,
+            take_profit_price=target,
+        )
 
     def declare_dead(self) -> None:
         """Declare the worker dead, and let its accounts go."""
@@ -301,9 +268,11 @@ class FakeStore(Faulty):
             price=sized.price,
             reserved=reserved,
         )
-        kept = Protection(stop_percent=sized.protection.stop_percent, target_percent=sized.protection.target_percent)
-        prices = {"stop_loss_price": sized.stop_loss_price, "take_profit_price": sized.take_profit_price}
-        self.put_unfinished(order, row.brief, protection=kept, **prices)
+        admitted = sized.protection
+        kept = Protection(stop_percent=admitted.stop_percent, target_percent=admitted.target_percent)
+        self.put_unfinished(
+            order, row.brief, protection=kept, stop=sized.stop_loss_price, target=sized.take_profit_price
+        )
         self.orders[order.id].admitted_at = self._clock.monotonic()
         return Admission("admitted", signed_at_ms=1)
 
@@ -358,49 +327,6 @@ class FakeMarket(Faulty):
         return Book(symbol, (level,), (level,))
 
 
-Answer = Callable[[Order], OrderReport]
-
-
-def filled(order: Order) -> OrderReport:
-    """All that was left, at 100."""
-    return _traded(order, "filled", order.remaining)
-
-
-def resting(order: Order) -> OrderReport:
-    """Nothing new: the order rests as it is."""
-    status = "submitted" if order.status == "submitting" else order.status
-    return OrderReport(status, f"venue-{order.id}", known_fills=order.fills)
-
-
-def partly(order: Order) -> OrderReport:
-    """A tenth of a BTC more, at 100."""
-    return _traded(order, "partially_filled", Decimal("0.1"))
-
-
-def parts(*quantities: str) -> Answer:
-    """Fills of these quantities of BTC at 100, by whoever believes what the order says of itself."""
-
-    def answer(order: Order) -> OrderReport:
-        wanted = [Decimal(quantity) for quantity in quantities]
-        return _traded(order, "filled" if sum(wanted) >= order.remaining else "partially_filled", *wanted)
-
-    return answer
-
-
-def cancelled(order: Order) -> OrderReport:
-    """Cancelled, with nothing more filled."""
-    return OrderReport("cancelled", f"venue-{order.id}", known_fills=order.fills)
-
-
-def _traded(order: Order, status: str, *quantities: Decimal) -> OrderReport:
-    fills: list[Fill] = []
-    for number, quantity in enumerate(quantities, start=order.fills + 1):
-        value = quantity * 100
-        fee = value / 1000
-        fills.append(Fill(f"{order.id}-{number}", Decimal(100), quantity, value, fee, "USDT", fee, specimens.NOON))
-    return OrderReport(status, f"venue-{order.id}", tuple(fills), known_fills=order.fills)
-
-
 class FakeExchange(Faulty):
     """Places orders as told, each verb with answers of its own; by default all fill at once."""
 
@@ -410,7 +336,11 @@ class FakeExchange(Faulty):
         self.underway: Counter[UUID] = Counter()
         self.most_underway: Counter[UUID] = Counter()
         self.fee_rate = Decimal("0.001")
-        self.answers: dict[str, Answer] = {"place": filled, "look_up": filled, "cancel": cancelled}
+        self.answers: dict[str, Answer] = {
+            "place": answers.filled,
+            "look_up": answers.filled,
+            "cancel": answers.cancelled,
+        }
 
     async def funds(self, brief: Brief) -> Funds:
         await self.enter("funds")

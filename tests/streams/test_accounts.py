@@ -11,7 +11,7 @@ from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Transient
 from streams.outcome import Opened
 from tests.domain import specimens
-from tests.streams import fakes
+from tests.streams import answers
 from tests.streams.virtual_loop import in_virtual_time
 from tests.streams.world import LEASE, SWEEP, World, passed
 
@@ -119,13 +119,13 @@ async def test_a_surplus_account_is_let_go_when_it_is_idle() -> None:
 @in_virtual_time
 async def test_a_surplus_account_with_work_in_hand_is_kept() -> None:
     world = World(specimens.brief(1, order_type="limit", limit_price="100"))
-    world.exchange.answers.update(place=fakes.resting, look_up=fakes.resting)
+    world.exchange.answers.update(place=answers.resting, look_up=answers.resting)
     world.store.surplus = 1
     world.exchange.latency = LEASE
     await world.start()
     await passed(3 * LEASE)  # first with a signal being worked on, then with an order that rests
     assert world.store.called("release") == []
-    world.exchange.answers["look_up"] = fakes.filled
+    world.exchange.answers["look_up"] = answers.filled
     await passed(3 * LEASE)
     assert len(world.store.called("release")) == 1
     await world.stop()

@@ -13,7 +13,7 @@ from streams.execution import Claimed
 from streams.outcome import Deferred, Dropped, Failed, InDoubt, Opened, Outcome, Resting, TurnedAway
 from streams.ports import Admission
 from tests.domain import specimens
-from tests.streams import fakes
+from tests.streams import answers, fakes
 from tests.streams.virtual_loop import in_virtual_time
 from tests.streams.world import SWEEP, World, passed
 
@@ -56,7 +56,7 @@ async def test_nothing_is_sent_before_its_rows_stand() -> None:
 @in_virtual_time
 async def test_an_order_that_rests_is_handed_on() -> None:
     world = World(ONE)
-    world.exchange.answers["place"] = fakes.resting
+    world.exchange.answers["place"] = answers.resting
     (outcome,) = await carried(world)
     assert isinstance(outcome, Resting)
     assert (outcome.order.status, outcome.order.filled_quantity, outcome.age) == ("submitted", 0, 0.0)
@@ -65,7 +65,7 @@ async def test_an_order_that_rests_is_handed_on() -> None:
 @in_virtual_time
 async def test_an_order_filled_in_part_is_open_and_rests() -> None:
     world = World(ONE)
-    world.exchange.answers["place"] = fakes.partly
+    world.exchange.answers["place"] = answers.partly
     opened, outcome = await carried(world)
     assert isinstance(opened, Opened)
     assert isinstance(outcome, Resting)
@@ -75,7 +75,7 @@ async def test_an_order_filled_in_part_is_open_and_rests() -> None:
 @in_virtual_time
 async def test_an_entry_with_nothing_on_offer_fails_and_says_so() -> None:
     world = World(ONE)
-    world.exchange.answers["place"] = fakes.cancelled
+    world.exchange.answers["place"] = answers.cancelled
     (outcome,) = await carried(world)
     assert isinstance(outcome, Failed)
     assert outcome.position.failure_code == "entry_not_filled"

@@ -17,7 +17,7 @@ from streams.outcome import Deferred, InDoubt, Opened, Outcome, Resting
 from streams.pipeline import positions_opened
 from streams.ports import Hint
 from tests.domain import specimens
-from tests.streams import fakes
+from tests.streams import answers
 from tests.streams.virtual_loop import in_virtual_time
 from tests.streams.world import LEASE, RECHECK, SWEEP, World, passed
 
@@ -117,7 +117,7 @@ async def lost_by_execution(world: World) -> None:
 
 async def lost_by_the_tracker(world: World) -> None:
     """The answer that books the fill of an order at rest, lost."""
-    world.exchange.answers.update(place=fakes.resting, look_up=fakes.filled)
+    world.exchange.answers.update(place=answers.resting, look_up=answers.filled)
     await world.start()
     await passed(0.5)
     world.store.lose_answer("record")
@@ -253,7 +253,7 @@ async def test_signals_claimed_while_stopping_are_left() -> None:
 @in_virtual_time
 async def test_an_order_that_rests_is_left_to_its_row_when_the_worker_stops() -> None:
     world = World(specimens.brief(1, order_type="limit", limit_price="100"))
-    world.exchange.answers.update(place=fakes.resting, look_up=fakes.resting)
+    world.exchange.answers.update(place=answers.resting, look_up=answers.resting)
     await world.start()
     await passed(3)
     before = asyncio.get_running_loop().time()
@@ -278,7 +278,7 @@ async def test_stopping_does_not_wait_for_a_database_that_is_out_of_reach() -> N
 @in_virtual_time
 async def test_a_trunk_disposed_leaves_no_task_behind() -> None:
     world = World(*(specimens.brief(number, user_id=UUID(int=number)) for number in range(1, 6)))
-    world.exchange.answers.update(place=fakes.resting, look_up=fakes.resting)
+    world.exchange.answers.update(place=answers.resting, look_up=answers.resting)
     subscription = await world.start()
     await passed(5)
     subscription.dispose()

@@ -251,9 +251,10 @@ async def test_stop_and_target_follow_the_price_paid_by_the_percentages_of_admis
     now = specimens.config(stop_loss_percent="1", take_profit_percent="2")
     as_admitted = Protection(stop_percent=Decimal(5), target_percent=Decimal(10))
     world = World(specimens.brief(2, risk_config=now))
-    planned = {"stop_loss_price": "96", "take_profit_price": "111"}
-    left = specimens.order(quantity="1")
-    world.store.put_unfinished(left, specimens.brief(1, risk_config=now), protection=as_admitted, **planned)
+    left = specimens.order()
+    world.store.put_unfinished(
+        left, specimens.brief(1, risk_config=now), protection=as_admitted, stop=Decimal(96), target=Decimal(111)
+    )
     await world.start()
     await passed(1)
     position = world.store.positions[left.position_id]

@@ -9,7 +9,7 @@ import pytest
 from streams.domain.errors import Broken, Dismissed, Transient, Unknown
 from streams.outcome import Dropped, Failed, InDoubt, Opened, Resting
 from tests.domain import specimens
-from tests.streams import fakes
+from tests.streams import answers, fakes
 from tests.streams.virtual_loop import in_virtual_time
 from tests.streams.world import MAX_EXECUTION, POLL, RECHECK, World, passed
 
@@ -19,7 +19,7 @@ LIMIT = specimens.brief(1, order_type="limit", limit_price="100")
 async def resting_world() -> World:
     """A world in which a limit order has come to rest, and is looked at every second."""
     world = World(LIMIT)
-    world.exchange.answers.update(place=fakes.resting, look_up=fakes.resting)
+    world.exchange.answers.update(place=answers.resting, look_up=answers.resting)
     await world.start()
     await passed(POLL / 2)
     assert [type(one) for one in world.outcomes] == [Resting]
@@ -38,7 +38,7 @@ async def test_an_order_that_rests_opens_its_position_when_it_fills() -> None:
     await passed(5)
     assert world.of(Opened) == []
     assert world.tracker.accounts == {LIMIT.account}
-    world.exchange.answers["look_up"] = fakes.filled
+    world.exchange.answers["look_up"] = answers.filled
     await passed(POLL)
     (opened,) = world.of(Opened)
     assert opened.position.entry_quantity == order_of(world).quantity
@@ -50,9 +50,9 @@ async def test_an_order_that_rests_opens_its_position_when_it_fills() -> None:
 @in_virtual_time
 async def test_a_position_opens_once_however_many_fills_it_takes() -> None:
     world = await resting_world()
-    world.exchange.answers["look_up"] = fakes.partly
+    world.exchange.answers["look_up"] = answers.partly
     await passed(3 * POLL)
-    world.exchange.answers["look_up"] = fakes.filled
+    world.exchange.answers["look_up"] = answers.filled
     await passed(POLL)
     assert len(world.of(Opened)) == 1
     assert order_of(world).filled_quantity == order_of(world).quantity
@@ -83,9 +83,9 @@ async def test_an_order_unfilled_when_its_time_is_up_is_cancelled_and_fails() ->
 @in_virtual_time
 async def test_an_order_filled_in_part_when_its_time_is_up_stays_open_with_what_it_has() -> None:
     world = await resting_world()
-    world.exchange.answers["look_up"] = fakes.partly
+    world.exchange.answers["look_up"] = answers.partly
     await passed(POLL)
-    world.exchange.answers["look_up"] = fakes.resting
+    world.exchange.answers["look_up"] = answers.resting
     await passed(MAX_EXECUTION)
     assert world.of(Failed) == []
     assert len(world.of(Opened)) == 1
@@ -111,7 +111,7 @@ def test_a_look_that_fails_is_made_again(error: Exception) -> None:
         world = await resting_world()
         world.exchange.break_next("look_up", error, error)
         await passed(5)
-        world.exchange.answers["look_up"] = fakes.filled
+        world.exchange.answers["look_up"] = answers.filled
         await passed(POLL)
         assert len(world.of(Opened)) == 1
         await world.stop()
@@ -123,7 +123,7 @@ def test_a_look_that_fails_is_made_again(error: Exception) -> None:
 async def test_a_fill_is_booked_when_the_database_is_back() -> None:
     world = await resting_world()
     world.store.take_down("record")
-    world.exchange.answers["look_up"] = fakes.filled
+    world.exchange.answers["look_up"] = answers.filled
     await passed(10)
     assert world.of(Opened) == []
     world.store.bring_up()
@@ -136,7 +136,7 @@ async def test_a_fill_is_booked_when_the_database_is_back() -> None:
 async def test_a_fill_whose_booking_was_answered_in_vain_still_opens_its_position() -> None:
     world = await resting_world()
     world.store.lose_answer("record")
-    world.exchange.answers["look_up"] = fakes.filled
+    world.exchange.answers["look_up"] = answers.filled
     await passed(10)
     assert order_of(world).status == "filled"
     assert len(world.of(Opened)) == 1
@@ -147,9 +147,9 @@ async def test_a_fill_whose_booking_was_answered_in_vain_still_opens_its_positio
 async def test_a_part_whose_booking_was_answered_in_vain_is_followed_on() -> None:
     world = await resting_world()
     world.store.lose_answer("record")
-    world.exchange.answers["look_up"] = fakes.partly
+    world.exchange.answers["look_up"] = answers.partly
     await passed(2 * POLL)
-    world.exchange.answers["look_up"] = fakes.filled
+    world.exchange.answers["look_up"] = answers.filled
     await passed(10)
     assert (order_of(world).status, order_of(world).remaining) == ("filled", 0)
     assert {one.position.id for one in world.of(Opened)} == {order_of(world).position_id}
@@ -160,13 +160,13 @@ async def test_a_part_whose_booking_was_answered_in_vain_is_followed_on() -> Non
 async def test_a_part_of_whose_booking_nothing_was_heard_is_read_anew_before_the_next_look() -> None:
     world = await resting_world()
     world.store.lose_answer("record")
-    world.exchange.answers["look_up"] = fakes.parts("0.9")
+    world.exchange.answers["look_up"] = answers.parts("0.9")
     await passed(POLL)
     (doubt,) = world.of(InDoubt)
     assert (doubt.order_id, doubt.account, doubt.unheard) == (order_of(world).id, LIMIT.account, True)
     assert world.tracker.accounts == frozenset()
     looks = len(world.exchange.called("look_up"))
-    world.exchange.answers["look_up"] = fakes.resting
+    world.exchange.answers["look_up"] = answers.resting
     await passed(POLL)
     assert len(world.exchange.called("look_up")) == looks
     await passed(RECHECK)
@@ -187,8 +187,8 @@ def test_an_order_is_never_filled_beyond_its_quantity_or_its_reservation_whateve
         def by_what_it_says(order: fakes.Order) -> fakes.OrderReport:
             known.append(order.filled_quantity)
             if order.filled_quantity < Decimal("0.9"):
-                return fakes.parts("0.1", "0.2")(order)
-            return fakes.parts("0.05", str(order.remaining - Decimal("0.05")))(order)
+                return answers.parts("0.1", "0.2")(order)
+            return answers.parts("0.05", str(order.remaining - Decimal("0.05")))(order)
 
         world.store.lose_answer("record", lost)
         world.exchange.answers["look_up"] = by_what_it_says
@@ -209,7 +209,7 @@ def test_a_booking_that_breaks_is_a_doubt_and_not_the_end_of_the_order(error: Ex
     async def scenario() -> None:
         world = await resting_world()
         world.store.break_next("record", error)
-        world.exchange.answers["look_up"] = fakes.filled
+        world.exchange.answers["look_up"] = answers.filled
         await passed(POLL)
         assert [one.unheard for one in world.of(InDoubt)] == [True]
         await passed(2 * RECHECK)
@@ -225,7 +225,7 @@ async def test_an_order_of_another_worker_is_followed_no_more() -> None:
     world = await resting_world()
     world.store.break_next("record", Dismissed("dead"))
     world.store.give_to_another(LIMIT.account)
-    world.exchange.answers["look_up"] = fakes.partly
+    world.exchange.answers["look_up"] = answers.partly
     await passed(3 * POLL)
     assert [type(one) for one in world.outcomes] == [Resting, Dropped]
     looks = len(world.exchange.called("look_up"))
@@ -250,7 +250,7 @@ async def test_an_order_is_followed_once() -> None:
 async def test_the_time_of_an_order_counts_from_its_admission() -> None:
     world = World()
     order = specimens.order(status="submitted")
-    world.exchange.answers["look_up"] = fakes.resting
+    world.exchange.answers["look_up"] = answers.resting
     world.store.put_unfinished(order, LIMIT, age=MAX_EXECUTION - 10)
     await world.start()
     await passed(8)
