@@ -61,12 +61,14 @@ class Settings(BaseSettings):
     def _origin(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urlsplit(url.strip())
+        written = url.strip()
+        parts = urlsplit(written)
         try:
             bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username) and parts.port != 0
         except ValueError:  # a port that is none
             bare = False
-        if parts.scheme not in ("http", "https") or not parts.hostname or not bare:
+        plain = written.isprintable() and " " not in written  # urlsplit passes over line breaks in silence
+        if parts.scheme not in ("http", "https") or not parts.hostname or not bare or not plain:
             raise ValueError("must be an origin, such as https://project.supabase.co, with nothing behind the host")
         return f"{parts.scheme}://{parts.netloc}"
 
@@ -74,6 +76,8 @@ class Settings(BaseSettings):
     @classmethod
     def _key(cls, key: SecretStr) -> SecretStr:
         written = key.get_secret_value().strip()
+        if not written:
+            raise ValueError("is blank; copy the key of the service role")
         if not written.isascii() or not written.isprintable() or " " in written:
             raise ValueError("is no key: it has blanks or other characters that no key has")
         return SecretStr(written)
