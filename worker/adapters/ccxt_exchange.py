@@ -132,8 +132,8 @@ class CcxtMarket:
         self._books[symbol] = (self._clock.monotonic(), book)
         return book
 
-    def _quote(self, symbol: str, bid: str, ask: str) -> Quote:
-        best_bid, best_ask = Decimal(bid), Decimal(ask)
+    def _quote(self, symbol: str, bid: Any, ask: Any) -> Quote:
+        best_bid, best_ask = amount_of(bid), amount_of(ask)
         if best_bid <= ZERO or best_ask <= ZERO:
             raise Transient(f"{symbol} has no bid or no ask now")
         return Quote(symbol, best_bid, best_ask, self._clock.monotonic())
@@ -266,8 +266,18 @@ def rules_of(info: Any) -> MarketRules:
     )
 
 
+def amount_of(written: Any) -> Decimal:
+    """Read a price or quantity, which Binance writes as text. Raises one of BROKEN_ANSWERS for what is none."""
+    if not isinstance(written, str):
+        raise TypeError(f"an amount is text, was {written!r}")
+    amount = Decimal(written)
+    if not amount.is_finite() or amount < ZERO:
+        raise ValueError(f"an amount is a number from zero up, was {written!r}")
+    return amount
+
+
 def _levels(raw: Any) -> tuple[Level, ...]:
-    return tuple(Level(Decimal(price), Decimal(quantity)) for price, quantity, *_ in raw)
+    return tuple(Level(amount_of(price), amount_of(quantity)) for price, quantity, *_ in raw)
 
 
 async def _awaited(awaitable: Awaitable[R]) -> R:
