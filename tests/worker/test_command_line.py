@@ -36,7 +36,18 @@ def test_a_worker_without_settings_says_in_one_line_what_is_missing(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"SUPABASE_URL": "nonsense"}, {"RECV_WINDOW_MS": "9000"}, {"ALLOWED_MODES": "all"}, {"POLL_INTERVAL": "x"}],
+    [
+        {"SUPABASE_URL": "nonsense"},
+        {"SUPABASE_URL": "http://127.0.0.1:99999"},
+        {"SUPABASE_URL": "http://127.0.0.1:9/rest/v1"},
+        {"SUPABASE_SERVICE_ROLE_KEY": "two keys"},
+        {"SUPABASE_SERVICE_ROLE_KEY": "kéy"},
+        {"SUPABASE_SERVICE_ROLE_KEY": "a\nkey"},
+        {"EXCHANGE_BASE_URL": "http://127.0.0.1:port"},
+        {"RECV_WINDOW_MS": "9000"},
+        {"ALLOWED_MODES": "all"},
+        {"POLL_INTERVAL": "x"},
+    ],
 )
 def test_a_worker_with_a_wrong_setting_says_in_one_line_which(tmp_path: Path, wrong: dict[str, str]) -> None:
     sound = {"SUPABASE_URL": "http://127.0.0.1:9", "SUPABASE_SERVICE_ROLE_KEY": "key"}

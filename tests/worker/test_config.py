@@ -68,7 +68,27 @@ def test_an_empty_variable_is_missing(project: pytest.MonkeyPatch) -> None:
         ("SUPABASE_URL", "ftp://project.supabase.co"),
         ("SUPABASE_URL", "https://"),
         ("SUPABASE_URL", "http://[::1"),
+        ("SUPABASE_URL", "http://127.0.0.1:port"),
+        ("SUPABASE_URL", "http://127.0.0.1:99999"),
+        ("SUPABASE_URL", "http://127.0.0.1:0"),
+        ("SUPABASE_URL", "https://project.supabase.co/rest/v1"),
+        ("SUPABASE_URL", "https://project.supabase.co?apikey=1"),
+        ("SUPABASE_URL", "https://project.supabase.co#settings"),
+        ("SUPABASE_URL", "https://me:secret@project.supabase.co"),
+        ("SUPABASE_URL", "https://my project.supabase.co"),
+        ("SUPABASE_URL", "https://pro\nject.supabase.co"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "kéy"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "“key”"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "a key"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "a\tkey"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "a\nkey"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "a\r\nkey"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "a\u00a0key"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "  "),
         ("EXCHANGE_BASE_URL", "localhost:54400"),
+        ("EXCHANGE_BASE_URL", "http://localhost:5440O"),
+        ("EXCHANGE_BASE_URL", "http://localhost:65536"),
+        ("EXCHANGE_BASE_URL", "http://localhost:54400/api"),
         ("ALLOWED_MODES", "paper,demo"),
         ("ALLOWED_MODES", ","),
         ("ALLOWED_MODES", "testnet"),
@@ -92,6 +112,21 @@ def test_an_empty_variable_is_missing(project: pytest.MonkeyPatch) -> None:
 def test_a_wrong_value_is_refused_by_name(project: pytest.MonkeyPatch, name: str, value: str) -> None:
     project.setenv(name, value)
     assert name in refused()
+
+
+@pytest.mark.parametrize("around", [f"{KEY}\n", f" {KEY} ", f"\t{KEY}\r\n"])
+def test_blanks_around_a_key_and_an_address_are_no_part_of_them(project: pytest.MonkeyPatch, around: str) -> None:
+    project.setenv("SUPABASE_SERVICE_ROLE_KEY", around)
+    project.setenv("SUPABASE_URL", around.replace(KEY, "https://project.supabase.co/"))
+    settings = read_settings()
+    assert settings.supabase_service_role_key.get_secret_value() == KEY
+    assert settings.supabase_url == "https://project.supabase.co"
+
+
+@pytest.mark.parametrize("key", ["kéy-which-is-long-enough", "two keys-which-are-long-enough"])
+def test_a_key_that_is_refused_is_not_repeated(project: pytest.MonkeyPatch, key: str) -> None:
+    project.setenv("SUPABASE_SERVICE_ROLE_KEY", key)
+    assert "long-enough" not in refused()
 
 
 def test_all_that_is_wrong_is_named_at_once(project: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.domain.errors import Broken
+from streams.domain.errors import Broken, Transient
 from streams.domain.order import Order, OrderReport
 from tests.domain import specimens
 from tests.streams.fakes import Book, FakeClock, FakeMarket
@@ -47,6 +47,14 @@ async def test_what_may_be_spent_is_what_is_not_reserved() -> None:
     brief = specimens.brief(paper={"current": "1000", "available": "400"})
     funds = await Venue().exchange.funds(brief)
     assert (funds.balance, funds.fee_rate) == (400, Decimal("0.001"))
+
+
+@in_virtual_time
+async def test_without_a_book_to_fill_from_there_is_nothing_to_spend_yet() -> None:
+    market = FakeMarket()
+    market.take_down("book")
+    with pytest.raises(Transient):
+        await PaperExchange(market, FakeClock()).funds(specimens.brief())
 
 
 @in_virtual_time
@@ -109,11 +117,19 @@ async def test_an_order_at_rest_fills_at_its_own_price_when_the_market_comes_to_
 
 
 @in_virtual_time
-async def test_an_order_never_filled_is_placed_when_it_is_looked_up() -> None:
+async def test_an_order_placed_anew_has_fills_of_the_same_names() -> None:
     venue = Venue(("99", "5"))
-    for status in ("submitting", "unknown"):
-        placed, found = await venue.exchange.place(order()), await venue.exchange.look_up(order(status=status))
-        assert placed == found  # under the same names: booked twice, it is booked once
+    first, second = await venue.exchange.place(order()), await venue.exchange.place(order())
+    assert first == second  # so that booked twice, it is booked once
+
+
+@in_virtual_time
+async def test_every_report_says_which_fills_it_was_made_up_from() -> None:
+    venue = Venue(("100", "0.1"))
+    known = order(status="partially_filled", filled_quantity="0.4", fills=3)
+    assert (await venue.exchange.look_up(known)).known_fills == 3
+    assert (await venue.exchange.cancel(known)).known_fills == 3
+    assert (await venue.exchange.place(order())).known_fills == 0
 
 
 @in_virtual_time

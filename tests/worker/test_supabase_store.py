@@ -51,9 +51,15 @@ def test_what_stays_wrong_is_an_alarm(code: str | None) -> None:
     assert isinstance(answered(code), Broken)
 
 
-@pytest.mark.parametrize("code", ["400", "404"])
-def test_a_request_that_is_wrong_is_an_alarm(code: str) -> None:
-    assert isinstance(answered(code), Broken)
+def test_a_request_that_is_wrong_is_an_alarm() -> None:
+    assert isinstance(answered("400"), Broken)
+
+
+@pytest.mark.parametrize("code", ["404", 404, "", None])
+def test_an_address_where_no_project_is_names_its_setting(code: object) -> None:
+    error = answered(code, "<html>Not Found</html>")
+    assert isinstance(error, Broken)
+    assert "SUPABASE_URL" in str(error)
 
 
 @pytest.mark.parametrize("code", ["401", "403", "42501", "PGRST301"])
