@@ -112,17 +112,44 @@ def careful(project: Project, worker: Worker) -> User:
     return project.sign_up(max_open_positions=1000)
 
 
-@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-def test_a_bad_signal_is_refused_and_a_good_one_beside_it_traded(project: Project, careful: User, bad: Bad) -> None:
-    user = project.sign_up(SMALL, **bad.limits)
-    _configure(project, user, bad)
-    [refused, traded] = project.signals([_row(user, **bad.columns), _row(careful, reasoning="why " * 2500)])
-    row = _answered(project, refused)
-    project.wait_for([traded])
-    _assert_refused(project, row, bad.code)
-    assert_books(project, user, careful)
-    [balance] = project.rows("select current_balance, reserved from paper_balances where user_id = %s", user.id)
+@dataclass(frozen=True)
+class Tried:
+    """What became of one bad signal, and of the good one beside it."""
+
+    user: User
+    row: Mapping[str, Any]
+    beside: str
+
+
+@pytest.fixture(scope="module")
+def tried(project: Project, careful: User) -> Mapping[str, Tried]:
+    """All bad signals of a user each, and a good one beside each, in one statement."""
+    users = {name: project.sign_up(SMALL, **bad.limits) for name, bad in BAD.items()}
+    rows: list[dict[str, Any]] = []
+    for name, bad in BAD.items():
+        _configure(project, users[name], bad)
+        rows += [_row(users[name], **bad.columns), _row(careful, reasoning="why " * 2500)]
+    ids = project.signals(rows)
+    answered = [_answered(project, one) for one in ids]
+    pairs = zip(answered[::2], answered[1::2], strict=True)
+    return {
+        name: Tried(users[name], refused, beside["status"]) for name, (refused, beside) in zip(BAD, pairs, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_signal_is_refused_and_the_good_one_beside_it_traded(
+    project: Project, tried: Mapping[str, Tried], name: str
+) -> None:
+    bad = tried[name]
+    _assert_refused(project, bad.row, BAD[name].code)
+    assert bad.beside == "in_position"
+    [balance] = project.rows("select current_balance, reserved from paper_balances where user_id = %s", bad.user.id)
     assert (balance["current_balance"], balance["reserved"]) == (10000, 0)
+
+
+def test_all_of_them_leave_the_books_exact(project: Project, careful: User, tried: Mapping[str, Tried]) -> None:
+    assert_books(project, careful, *(one.user for one in tried.values()))
 
 
 def test_another_users_trader_is_refused(project: Project, careful: User) -> None:

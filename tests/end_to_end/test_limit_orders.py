@@ -104,10 +104,19 @@ class TestResting:
         assert_books(project, user)
 
 
+@pytest.fixture(scope="class")
+def serving(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """One worker for all tests of a class."""
+    worker = launch_worker(project.env, tmp_path_factory.mktemp("worker") / "log")
+    worker.wait_for("ready")
+    yield worker
+    assert worker.stop() == 0
+
+
 class TestAtOnce:
     """What the book offers when the entry comes."""
 
-    def test_a_limit_above_the_market_fills_at_the_markets_prices(self, project: Project, worker: Worker) -> None:
+    def test_a_limit_above_the_market_fills_at_the_markets_prices(self, project: Project, serving: Worker) -> None:
         user = project.sign_up()
         _book(project, "NEAR/USDT", asks=[("2.000", "10"), ("2.100", "10"), ("2.200", DEEP)])
         signal = project.signal(user, "NEAR/USDT", order_type="limit", limit_price="2.5")
@@ -125,7 +134,7 @@ class TestAtOnce:
         assert _balance(project, user) == (10000 - 85 * (1 + FEE), 0)
         assert_books(project, user)
 
-    def test_a_market_entry_never_pays_more_than_its_bound(self, project: Project, worker: Worker) -> None:
+    def test_a_market_entry_never_pays_more_than_its_bound(self, project: Project, serving: Worker) -> None:
         user = project.sign_up(_sized("fixed", "100", max_slippage_percent="1"))
         _book(project, "APT/USDT", asks=[("2.000", "10"), ("2.020", "5"), ("2.021", DEEP)])
         signal = project.signal(user, "APT/USDT")
@@ -137,7 +146,7 @@ class TestAtOnce:
         assert _balance(project, user) == (10000 - Decimal("30.1") * (1 + FEE), 0)
         assert_books(project, user)
 
-    def test_nothing_within_the_bound_is_no_position(self, project: Project, worker: Worker) -> None:
+    def test_nothing_within_the_bound_is_no_position(self, project: Project, serving: Worker) -> None:
         user = project.sign_up(_sized("fixed", "100", max_slippage_percent="0.1"))
         _book(project, "ARB/USDT", asks=[("0.2500", DEEP)])
         # The price that the worker hears is half a second old: by then the market has moved.
@@ -152,7 +161,7 @@ class TestAtOnce:
         assert _balance(project, user) == (10000, 0)
         assert_books(project, user)
 
-    def test_without_a_bound_a_market_entry_takes_what_it_needs(self, project: Project, worker: Worker) -> None:
+    def test_without_a_bound_a_market_entry_takes_what_it_needs(self, project: Project, serving: Worker) -> None:
         user = project.sign_up(_sized("fixed", "100", max_slippage_percent="0"))
         _book(project, "OP/USDT", asks=[("0.400", "100"), ("0.410", DEEP)])
         signal = project.signal(user, "OP/USDT")
@@ -178,13 +187,10 @@ SIZES: dict[str, tuple[tuple[str, str], dict[str, str], str]] = {
 
 
 @pytest.fixture(scope="class")
-def flat(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A symbol with all on offer at 2.000, a tick of 0.001 and a step of 0.01, and a worker that trades it."""
+def flat(project: Project, serving: Worker) -> str:
+    """A symbol with all on offer at 2.000, a tick of 0.001 and a step of 0.01."""
     _book(project, "FIL/USDT", asks=[("2.000", DEEP)], bids=[("1.999", DEEP)])
-    worker = launch_worker(project.env, tmp_path_factory.mktemp("worker") / "log")
-    worker.wait_for("ready")
-    yield "FIL/USDT"
-    assert worker.stop() == 0
+    return "FIL/USDT"
 
 
 class TestOnAFlatBook:

@@ -12,7 +12,7 @@ from sandbox.stack import PROJECT
 from tests.conftest import StartSandbox
 from tests.end_to_end.books import assert_books
 from tests.end_to_end.conftest import StartWorker
-from tests.end_to_end.product import Project
+from tests.end_to_end.product import Project, wait_until
 
 CLI = "supabase@3.1.0"
 
@@ -50,6 +50,9 @@ def test_the_cli_makes_an_empty_project_one_that_a_worker_runs_on(
     applied = [row["version"] for row in empty.rows("select version from supabase_migrations.schema_migrations")]
     assert sorted(applied) == sorted(file.name.partition("_")[0] for file in (PROJECT / "migrations").glob("*.sql"))
 
+    # PostgREST reads the schema again while it grows; what the last migration makes is served last.
+    served = "/rest/v1/execution_timeline?limit=1"
+    wait_until("REST serves the whole schema", lambda: empty.request("GET", served).is_success)
     user = empty.sign_up()
     worker = start_worker(on=empty)
     for line in ("broadcast", "rows"):

@@ -37,15 +37,13 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2(
     assert named in line
 
 
-@pytest.mark.parametrize("key", ["anon", "nonsense", "of another project", "expired"])
+@pytest.mark.parametrize("key", ["anon", "of another project"])
 def test_a_key_that_the_project_refuses_is_named_and_ends_it(project: Project, tmp_path: Path, key: str) -> None:
     now = int(time.time())
     claims = {"role": "service_role", "iss": "supabase", "iat": now, "exp": now + 3600}
     keys = {
         "anon": project.env["SUPABASE_ANON_KEY"],
-        "nonsense": "nonsense",
         "of another project": jwt.encode(claims, "another-secret-of-another-project", "HS256"),
-        "expired": jwt.encode(claims | {"exp": now - 60}, project.env["SUPABASE_JWT_SECRET"], "HS256"),
     }
     code, said = _run(project, tmp_path, SUPABASE_SERVICE_ROLE_KEY=keys[key])
     assert code == 2
@@ -54,19 +52,11 @@ def test_a_key_that_the_project_refuses_is_named_and_ends_it(project: Project, t
     assert keys[key] not in "".join(said)
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00nonsense", "directory"], ids=["missing", "no text", "folder"])
-def test_an_env_file_that_cannot_be_read_is_one_line(
-    project: Project, tmp_path: Path, content: bytes | str | None
-) -> None:
-    file = tmp_path / "settings.env"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    elif content:
-        file.mkdir()
-    code, said = _run(project, tmp_path, "--env-file", str(file))
+def test_an_env_file_that_is_a_folder_is_one_line(project: Project, tmp_path: Path) -> None:
+    code, said = _run(project, tmp_path, "--env-file", str(tmp_path))
     assert code == 2
     [line] = said
-    assert "settings.env" in line
+    assert str(tmp_path) in line
 
 
 def test_a_project_out_of_reach_is_waited_for(start_sandbox: StartSandbox, start_worker: StartWorker) -> None:
