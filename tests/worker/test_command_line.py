@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,40 @@ def test_a_worker_with_a_wrong_setting_says_in_one_line_which(tmp_path: Path, wr
     assert (run.returncode, run.stdout) == (2, "")
     (line,) = run.stderr.splitlines()
     assert next(iter(wrong)) in line
+
+
+class NoProject(BaseHTTPRequestHandler):
+    """A web server that knows nothing of Supabase."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet."""
+
+
+@pytest.fixture
+def no_project() -> Iterator[str]:
+    """The address of a web server that is no project."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoProject) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_address_where_no_project_is_ends_the_worker_in_one_line(tmp_path: Path, no_project: str) -> None:
+    run = said_by(
+        "run", cwd=tmp_path, SUPABASE_URL=no_project, SUPABASE_SERVICE_ROLE_KEY="key", EXCHANGE_BASE_URL=no_project
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    (line,) = [line for line in run.stderr.splitlines() if not line.startswith("{")]  # the rest is the log
+    assert "SUPABASE_URL" in line
 
 
 def test_an_env_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
