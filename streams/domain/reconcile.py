@@ -44,5 +44,5 @@ def never_placed(venue_was_out_of_reach: bool) -> OrderReport:
     return OrderReport(
         "failed",
         failure_code="entry_not_accepted",
-        failure_reason="The worker stopped before the order was placed, and the signal is too old to place it now.",
+        failure_reason="The order was not placed before its worker stopped or lost touch; the signal is too old now.",
     )
