@@ -82,7 +82,7 @@ def _version_of(binary: Path) -> str | None:
 
 
 def readable_copy(installation: Installation) -> Path:
-    """A copy of an installation that lies where only root may go (a virtual environment in /root)."""
+    """A copy of an installation that lies where only root may go (a virtual environment in its home)."""
     source = installation.bin.parent
     mark = hashlib.sha256(str(source).encode()).hexdigest()[:8]
     target = _SYSTEM_CACHE / f"postgresql-{installation.version}-{mark}"
