@@ -131,6 +131,22 @@ class Market(Protocol):
     async def book(self, symbol: str) -> Book: ...
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Keys:
+    """An account's key at its exchange, for as short as possible; shows nothing of itself."""
+
+    api_key: str
+    secret: str
+    version: int
+
+
+class Keyring(Protocol):
+    """Decrypts users' keys. Raises Refused (`keys_missing`, `keys_rejected`), or Transient when out of reach."""
+
+    async def keys(self, account: Account) -> Keys: ...
+    def drop(self, account: Account) -> None: ...
+
+
 class Exchange(Protocol):
     """Where orders of one mode are placed.
 
