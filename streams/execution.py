@@ -22,6 +22,7 @@ from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Refused, Rejected, Transient
 from streams.domain.market import MarketRules, Quote
 from streams.domain.order import Order, OrderReport, client_order_id
+from streams.domain.reconcile import failed_to_place
 from streams.domain.signal import Brief, Signal
 from streams.domain.sizing import Funds
 from streams.in_hand import InHand
@@ -166,7 +167,7 @@ class Execution:
         sized = sizing.size_entry(
             surveyed.signal, surveyed.rules, surveyed.quote, funded.funds, self._settings.default_slippage
         )
-        position_id = self._new_id()
+        position_id, venue_ms = self._new_id(), self._exchange(brief.mode).now_ms()
         return Attempt(
             id=self._new_id(),
             position_id=position_id,
@@ -174,7 +175,7 @@ class Execution:
             client_order_id=client_order_id(position_id, "entry"),
             brief=brief,
             sized=sized,
-            venue_offset_ms=0,
+            venue_offset_ms=0 if venue_ms is None else venue_ms - self._store.now_ms(),
             recv_window_ms=self._settings.recv_window_ms,
         )
 
@@ -200,8 +201,10 @@ class Execution:
         order = admitted.order
         try:
             report = await self._exchange(order.mode).place(order)
-        except Rejected as error:
-            report = OrderReport("failed", failure_code=error.code, failure_reason=error.reason)
+        except Exception as error:
+            if order.mode == "paper" and not isinstance(error, Rejected):
+                raise  # nothing was filled: recovery places it anew
+            report = failed_to_place(error)
         return Reported(admitted.attempt, order, report)
 
     async def _book(self, reported: Reported) -> Sequence[Outcome]:

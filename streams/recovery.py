@@ -98,8 +98,6 @@ class Recovery:
                 report = never_placed(order.id in self._out_of_reach)
             case Next.PLACE_ANEW:
                 report = await self._asked(order, self._exchanges[order.mode].place)
-            case Next.LOOK_UP:
-                report = await self._asked(order, self._exchanges[order.mode].look_up)
         if isinstance(report, InDoubt):
             return (report,)
         self._out_of_reach.discard(order.id)

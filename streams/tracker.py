@@ -17,19 +17,26 @@ from streams.booking import Booking
 from streams.domain.account import Account
 from streams.domain.errors import Transient
 from streams.domain.order import Order, OrderReport
+from streams.domain.reconcile import UNSURE, never_accepted, proven_absent
 from streams.in_hand import InHand
 from streams.outcome import Outcome, Resting
 from streams.ports import Clock, Exchange, Market, Store
 
 log = logging.getLogger(__name__)
 
+UNSURE_SECONDS = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
-    """Seconds between looks at an order, and seconds after admission when what is left is cancelled."""
+    """Seconds between looks at an order, and seconds after admission when what is left is cancelled.
+
+    `unknown_margin_ms`: how long after its window an order that cannot be found is proven never accepted.
+    """
 
     poll_interval: float
     max_execution_time: float
+    unknown_margin_ms: int
 
 
 class Tracker:
@@ -74,8 +81,7 @@ class Tracker:
         cancel_at = self._clock.monotonic() + self._settings.max_execution_time - resting.age
         state: Resting | None = resting
         while state is not None:
-            left = cancel_at - self._clock.monotonic()
-            await asyncio.sleep(min(self._settings.poll_interval, left) if left > 0 else self._settings.poll_interval)
+            await asyncio.sleep(self._pause(state, cancel_at))
             try:
                 report = await finished(self._look(state.order, cancel_at))
             except Transient:
@@ -83,7 +89,7 @@ class Tracker:
             except Exception:  # a venue's oddity must not end the following
                 log.exception("order %s could not be looked at", state.order.id)
                 continue
-            if not report.fills and report.status == state.order.status:
+            if report is None or (not report.fills and report.status == state.order.status):
                 continue
             booked = self._booking.book(state.order, state.signal_id, state.protection, report, state.age)
             state = None
@@ -93,12 +99,23 @@ class Tracker:
                 else:
                     yield outcome
 
-    async def _look(self, order: Order, cancel_at: float) -> OrderReport:
-        """Look at the order, or cancel it when its time is up."""
+    def _pause(self, state: Resting, cancel_at: float) -> float:
+        """Seconds until the next look: soon where it is not even known whether the order was placed."""
+        poll, left = self._settings.poll_interval, cancel_at - self._clock.monotonic()
+        if state.order.status in UNSURE:
+            return min(poll, UNSURE_SECONDS)
+        return min(poll, left) if left > 0 else poll
+
+    async def _look(self, order: Order, cancel_at: float) -> OrderReport | None:
+        """What is new of the order: looked up, or cancelled when its time is up; None where nothing is known yet."""
         exchange = self._exchanges[order.mode]
-        if self._clock.monotonic() >= cancel_at:
+        if order.status not in UNSURE and self._clock.monotonic() >= cancel_at:
             return await exchange.cancel(order)
-        return await exchange.look_up(order)
+        venue_ms = exchange.now_ms()  # before the question: the answer is of this moment or later
+        report = await exchange.look_up(order)
+        if report is None and venue_ms is not None and proven_absent(order, venue_ms, self._settings.unknown_margin_ms):
+            return never_accepted()
+        return report
 
     def _let_go(self, resting: Resting) -> None:
         del self._tracked[resting.order.id]

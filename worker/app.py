@@ -79,7 +79,9 @@ class App:
         settings, in_hand = self._settings, InHand()
         exchanges = {"paper": PaperExchange(market, clock)}
         intake = Intake(store, clock, self._alarm)
-        tracking = TrackingSettings(settings.poll_interval, settings.max_execution_time)
+        tracking = TrackingSettings(
+            settings.poll_interval, settings.max_execution_time, round(settings.unknown_margin_seconds * 1000)
+        )
         tracker = Tracker(store, market, exchanges, clock, tracking, in_hand)
         execution = Execution(
             store,

@@ -102,8 +102,10 @@ async def test_a_limit_below_the_market_rests_until_it_is_cancelled(venue: Broke
     assert (report.status, report.ended, report.fills) == ("submitted", False, ())
     resting = order.after(report)
     seen = await venue.exchange.look_up(resting)
+    assert seen is not None
     assert (seen.status, seen.fills) == ("submitted", ())
     cancelled = await venue.exchange.cancel(resting)
+    assert cancelled is not None
     assert (cancelled.status, cancelled.ended, cancelled.fills) == ("cancelled", True, ())
     assert cancelled.failure_code == "entry_not_filled"
     assert cancelled.failure_reason is not None
@@ -122,6 +124,7 @@ async def test_one_that_may_not_rest_expires(venue: Broker) -> None:
 async def test_one_at_rest_fills_at_its_own_price_when_the_market_is_there(venue: Broker) -> None:
     order = await venue.order(ABOVE, status="submitted")
     report = await venue.exchange.look_up(order)
+    assert report is not None
     assert report.status == "filled"
     _assert_sound(order, report)
     assert {fill.price for fill in report.fills} == {order.price}
@@ -131,6 +134,7 @@ async def test_one_at_rest_fills_at_its_own_price_when_the_market_is_there(venue
 async def test_what_was_filled_before_a_cancel_is_no_failure(venue: Broker) -> None:
     order = await venue.order(BELOW, status="partially_filled", filled_quantity="0.004", total_value="1", fills=1)
     report = await venue.exchange.cancel(order)
+    assert report is not None
     assert (report.status, report.fills, report.failure_code) == ("cancelled", (), None)
 
 

@@ -31,10 +31,8 @@ def test_an_unfinished_paper_order_has_one_next_move(status: str, fresh: Next, s
 @pytest.mark.parametrize("mode", ["testnet", "live"])
 @pytest.mark.parametrize("status", ["submitting", "unknown"])
 @pytest.mark.parametrize("expired", [False, True])
-def test_what_may_have_reached_a_venue_is_looked_up_and_never_placed_anew(
-    mode: str, status: str, expired: bool
-) -> None:
-    assert next_move(specimens.order(mode=mode, status=status), expired) is Next.LOOK_UP
+def test_what_may_have_reached_a_venue_is_followed_and_never_placed_anew(mode: str, status: str, expired: bool) -> None:
+    assert next_move(specimens.order(mode=mode, status=status), expired) is Next.FOLLOW
 
 
 @pytest.mark.parametrize("mode", ["paper", "testnet", "live"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from streams.domain.order import Fill, Order, OrderReport
+from streams.domain.reconcile import UNSURE
 from tests.domain import specimens
 
 Answer = Callable[[Order], OrderReport]
@@ -18,7 +19,7 @@ def filled(order: Order) -> OrderReport:
 
 def resting(order: Order) -> OrderReport:
     """Nothing new: the order rests as it is."""
-    status = "submitted" if order.status == "submitting" else order.status
+    status = "submitted" if order.status in UNSURE else order.status
     return OrderReport(status, f"venue-{order.id}", known_fills=order.fills)
 
 

@@ -63,6 +63,11 @@ class OrderRow:
     trade_ids: set[str] = field(default_factory=set[str])
 
 
+def now_ms(clock: FakeClock) -> int:
+    """A clock's wall time in Unix milliseconds."""
+    return round(clock.now().timestamp() * 1000)
+
+
 class FakeStore(Faulty):
     """Implements streams.ports.Store on rows in memory."""
 
@@ -82,6 +87,10 @@ class FakeStore(Faulty):
         self._dead: set[UUID] = set()
         self._answers: dict[UUID, Admission] = {}
         self.put(*briefs)
+
+    def now_ms(self) -> int:
+        """The table's clock, in Unix milliseconds."""
+        return now_ms(self._clock)
 
     def put(self, *briefs: Brief) -> None:
         """Insert signals that are ready."""
@@ -274,7 +283,7 @@ class FakeStore(Faulty):
             order, row.brief, protection=kept, stop=sized.stop_loss_price, target=sized.take_profit_price
         )
         self.orders[order.id].admitted_at = self._clock.monotonic()
-        return Admission("admitted", signed_at_ms=1)
+        return Admission("admitted", signed_at_ms=self.now_ms() + attempt.venue_offset_ms)
 
     def _book(self, row: OrderRow, report: OrderReport) -> bool:
         order = row.order
@@ -330,8 +339,10 @@ class FakeMarket(Faulty):
 class FakeExchange(Faulty):
     """Places orders as told, each verb with answers of its own; by default all fill at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: FakeClock | None = None) -> None:
         super().__init__()
+        self.clock = clock
+        self.unheard_of: set[str] = set()
         self.placed: list[UUID] = []
         self.underway: Counter[UUID] = Counter()
         self.most_underway: Counter[UUID] = Counter()
@@ -358,10 +369,14 @@ class FakeExchange(Faulty):
         finally:
             self.underway[order.user_id] -= 1
 
-    async def look_up(self, order: Order) -> OrderReport:
+    async def look_up(self, order: Order) -> OrderReport | None:
         await self.enter("look_up")
-        return self.answers["look_up"](order)
+        return None if order.client_order_id in self.unheard_of else self.answers["look_up"](order)
 
-    async def cancel(self, order: Order) -> OrderReport:
+    async def cancel(self, order: Order) -> OrderReport | None:
         await self.enter("cancel")
-        return self.answers["cancel"](order)
+        return None if order.client_order_id in self.unheard_of else self.answers["cancel"](order)
+
+    def now_ms(self) -> int | None:
+        """The venue's clock, where it has one."""
+        return None if self.clock is None else now_ms(self.clock)

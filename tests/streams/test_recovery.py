@@ -65,20 +65,16 @@ async def test_an_order_that_rests_at_the_venue_is_followed() -> None:
     await world.stop()
 
 
-@pytest.mark.parametrize(("mode", "verb"), [("paper", "place"), ("testnet", "look_up")])
-def test_an_order_that_the_venue_refuses_after_all_fails(mode: str, verb: str) -> None:
-    @in_virtual_time
-    async def scenario() -> None:
-        world = World()
-        world.store.put_unfinished(specimens.order(mode=mode), specimens.brief(1, mode=mode), age=20)
-        world.exchange.break_next(verb, Rejected("venue_rejected", "The order was refused."))
-        await world.start()
-        await passed(1)
-        (failed,) = world.of(Failed)
-        assert failed.position.failure_code == "venue_rejected"
-        await world.stop()
-
-    scenario()
+@in_virtual_time
+async def test_an_order_that_is_refused_when_placed_anew_fails() -> None:
+    world = World()
+    world.store.put_unfinished(specimens.order(), specimens.brief(1), age=20)
+    world.exchange.break_next("place", Rejected("venue_rejected", "The order was refused."))
+    await world.start()
+    await passed(1)
+    (failed,) = world.of(Failed)
+    assert failed.position.failure_code == "venue_rejected"
+    await world.stop()
 
 
 @pytest.mark.parametrize("expired", [False, True])
@@ -92,8 +88,8 @@ def test_an_order_that_may_have_reached_a_venue_is_looked_up_and_never_sent_agai
         await world.start()
         await passed(2 * RECHECK)
         assert len(world.of(Opened)) == 1
-        assert len(world.exchange.called("look_up")) == 1
-        assert world.exchange.placed == []
+        assert len(world.venue.called("look_up")) == 1
+        assert world.venue.placed == []
         await world.stop()
 
     scenario()
@@ -164,18 +160,6 @@ async def test_a_doubt_of_this_workers_own_is_settled_by_the_recheck() -> None:
     assert world.exchange.placed == [opened.position.id] * 2  # on paper a fill that was not booked never was
     ((row,),) = [world.store.orders.values()]
     assert (row.order.filled_quantity, len(row.trade_ids)) == (row.order.quantity, 1)
-    await world.stop()
-
-
-@in_virtual_time
-async def test_a_doubt_about_a_venue_is_looked_up_by_the_recheck() -> None:
-    testnet = specimens.brief(2, mode="testnet")
-    world = World(testnet)
-    world.exchange.break_next("place", TimeoutError())
-    await world.start()
-    await passed(3 * RECHECK)
-    assert len(world.of(InDoubt)) == len(world.of(Opened)) == 1
-    assert len(world.exchange.called("look_up")) == len(world.exchange.placed) == 1
     await world.stop()
 
 

@@ -33,6 +33,7 @@ RECHECK = 5.0
 LEASE = 10.0
 POLL = 1.0
 MAX_EXECUTION = 60.0
+UNKNOWN_MARGIN_MS = 15_000
 
 
 class World:
@@ -52,13 +53,14 @@ class World:
         self.completed: asyncio.Future[None] = loop.create_future()
         self.scheduler = AsyncIOScheduler(loop)
         numbers = count(0x1000)
-        exchanges = {"paper": self.exchange, "testnet": self.exchange}
+        self.venue = FakeExchange(self.clock)
+        exchanges = {"paper": self.exchange, "testnet": self.venue}
 
         def new_id() -> UUID:
             return UUID(int=next(numbers))
 
         self.intake = Intake(self.store, self.clock, self.alarms.append)
-        tracking = TrackingSettings(POLL, MAX_EXECUTION)
+        tracking = TrackingSettings(POLL, MAX_EXECUTION, UNKNOWN_MARGIN_MS)
         self.tracker = Tracker(self.store, self.market, exchanges, self.clock, tracking, self.in_hand)
         settings = ExecutionSettings(default_slippage=specimens.Decimal("0.5"), recv_window_ms=5000)
         self.execution = Execution(self.store, self.market, exchanges, self.clock, new_id, settings, self.in_hand)

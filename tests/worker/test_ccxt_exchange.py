@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.adapters.ccxt_exchange import repointed, rules_of
+from worker.adapters.ccxt_exchange.market import repointed, rules_of
 
 INFO: dict[str, Any] = {
     "symbol": "BTCUSDT",

@@ -25,7 +25,7 @@ PLANTED = {
     "worker/adapters/realtime.py": ("import supabase", "each library has one adapter: supabase"),
     "worker/adapters/supabase_store.py": ("import realtime", "each library has one adapter: realtime"),
     "worker/adapters/paper_exchange.py": ("import streams.execution", "adapters know the ports and the domain alone"),
-    "worker/adapters/ccxt_exchange.py": ("import worker.app", "imports run one way"),
+    "worker/adapters/ccxt_exchange/market.py": ("import worker.app", "imports run one way"),
     "sandbox/tokens.py": ("import streams.domain.money", "the sandbox stands by itself"),
     "worker/__main__.py": ("import sandbox.ports", "the worker and its sandbox do not know each other"),
 }

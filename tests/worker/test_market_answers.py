@@ -15,8 +15,8 @@ from aiohttp import web
 
 from streams.domain.errors import Transient
 from tests.worker.test_ccxt_exchange import INFO
-from worker.adapters import ccxt_exchange
 from worker.adapters.ccxt_exchange import CcxtMarket
+from worker.adapters.ccxt_exchange import market as ccxt_exchange
 from worker.adapters.clock import SystemClock
 
 SYMBOL = "BTC/USDT"

@@ -52,6 +52,10 @@ class PaperExchange:
         reason = f"The limit of {text(order.price or Decimal(0))} was not reached within the time allowed."
         return self._report(order, "cancelled", (), reason)
 
+    def now_ms(self) -> int | None:
+        """Paper has no clock of its own."""
+        return None
+
     async def _walk(self, order: Order, resting: bool) -> tuple[Take, ...]:
         if order.side != "buy":
             raise Broken(f"order {order.id}: only buy orders are filled on paper, was {order.side}")

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -51,26 +52,35 @@ class SupabaseStore:
         self._modes = list(modes)
         self._max_signal_age = max_signal_age
         self._worker_id: UUID | None = None
+        self._ahead_ms = 0
         self._free = asyncio.Semaphore(CONNECTIONS)
+
+    def now_ms(self) -> int:
+        """The database's clock in Unix milliseconds, as far as it is known."""
+        return round(time.time() * 1000) + self._ahead_ms
 
     async def register(self, worker_id: UUID) -> None:
         """Register under a fresh id; every later call goes under it."""
-        await self._call(
+        asked = time.time()
+        answer = await self._call(
             "worker_register",
             worker_id,
             p_modes=self._modes,
             p_lease_seconds=str(self._lease_seconds),
             p_max_signal_age_seconds=str(self._max_signal_age),
         )
+        self._learn_time(asked, answer)
         self._worker_id = worker_id
 
     async def heartbeat(self) -> Pulse:
         """Say that this worker lives, and hear what it holds."""
+        asked = time.time()
         try:
             async with asyncio.timeout(self._lease_seconds / 4):
                 answer = await self._asked("worker_heartbeat", self._id(), {})  # past the queue, and past retries
         except TimeoutError:
             raise Transient("the database did not answer a heartbeat in time") from None
+        self._learn_time(asked, answer)
         return Pulse(bool(answer["alive"]), frozenset(_accounts(answer.get("accounts"))), int(answer.get("surplus", 0)))
 
     async def retire(self) -> None:
@@ -167,6 +177,12 @@ class SupabaseStore:
     async def close(self) -> None:
         """Close the kept connections."""
         await self._client.postgrest.aclose()
+
+    def _learn_time(self, asked: float, answer: Mapping[str, Any]) -> None:
+        """The answer tells the database's time in the middle between question and answer, as near as can be."""
+        said = answer.get("now_ms")
+        if said is not None:
+            self._ahead_ms = round(int(said) - (asked + time.time()) / 2 * 1000)
 
     def _id(self) -> UUID:
         if self._worker_id is None:

@@ -20,7 +20,8 @@ from streams.domain.errors import Refused, Transient
 from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
 from streams.domain.signal import QUOTE_CURRENCY
-from streams.ports import Clock
+from streams.ports import Clock, Keys
+from worker.adapters.ccxt_exchange.outcome import watch
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -33,6 +34,8 @@ BOOK_LEVELS = 100  # request weight 5
 UNUSED_SECONDS = 10.0
 CALL_SECONDS = 10.0
 BANNED_SECONDS = 60.0
+ORDER_TIMEOUT_MS = 12_000
+"""Binance gives an order up to 10 s; to wait less would make doubts of our own."""
 BROKEN_ANSWERS = (TypeError, LookupError, ValueError, ArithmeticError)
 """What reading an answer raises that is none: an error page, a field that is missing, a price that is no number."""
 
@@ -68,6 +71,7 @@ class CcxtMarket:
         self._closed_until = 0.0
         self._subscribing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
+        self._venue_ahead_ms = 0
         self.loaded = asyncio.Event()
 
     async def start(self) -> None:
@@ -115,9 +119,52 @@ class CcxtMarket:
             return seen[1]
         return await self._ask(("book", symbol), lambda: self._fetch_book(symbol))
 
+    def id_of(self, symbol: str) -> str:
+        """The venue's own name of a symbol."""
+        return str(self._exchange.markets[symbol]["id"])
+
+    def venue_ms(self) -> int:
+        """The venue's clock, in Unix milliseconds, as far as it is known."""
+        return round(self._clock.now().timestamp() * 1000) + self._venue_ahead_ms
+
+    async def ask_time(self) -> None:
+        """Learn how far the venue's clock is ahead of this machine's. Raises Transient."""
+        asked = self._clock.now().timestamp() * 1000
+        said = int((await self._call(lambda: self._exchange.public_get_time()))["serverTime"])
+        self._venue_ahead_ms = round(said - (asked + self._clock.now().timestamp() * 1000) / 2)
+
+    def instance(self, keys: Keys) -> Any:
+        """A light instance for one account: its own key, and this one's session, markets and URLs."""
+        venue: Any = pro.binance(
+            {
+                "options": dict(OPTIONS),
+                "enableRateLimit": False,
+                "timeout": ORDER_TIMEOUT_MS,
+                "apiKey": keys.api_key,
+                "secret": keys.secret,
+            }
+        )
+        venue.urls["api"] = self._exchange.urls["api"]
+        venue.session = self._session
+        venue.set_markets_from_exchange(self._exchange)
+        return watch(venue)
+
+    async def guarded(self, request: Callable[[], Awaitable[R]]) -> R:
+        """Send a request of an account's, unless the venue asked for a pause. Raises Transient then, unsent."""
+        wait = self._closed_until - self._clock.monotonic()
+        if wait > 0:
+            raise Transient(f"the exchange asked for a pause; {wait:.0f} s are left")
+        try:
+            return await request()
+        except errors.BaseError as error:
+            if getattr(error, "http_status", None) in (418, 429):
+                said = str(getattr(error, "retry_after", ""))
+                self._closed_until = self._clock.monotonic() + (float(said) if said.isdigit() else BANNED_SECONDS)
+            raise
+
     async def _fetch_quote(self, symbol: str) -> Quote:
         async def fetch() -> Quote:
-            raw = await self._exchange.public_get_ticker_bookticker({"symbol": self._id(symbol)})
+            raw = await self._exchange.public_get_ticker_bookticker({"symbol": self.id_of(symbol)})
             return self._quote(symbol, raw["bidPrice"], raw["askPrice"])
 
         quote = self._quotes[symbol] = await self._call(fetch)
@@ -125,7 +172,7 @@ class CcxtMarket:
 
     async def _fetch_book(self, symbol: str) -> Book:
         async def fetch() -> Book:
-            raw = await self._exchange.public_get_depth({"symbol": self._id(symbol), "limit": BOOK_LEVELS})
+            raw = await self._exchange.public_get_depth({"symbol": self.id_of(symbol), "limit": BOOK_LEVELS})
             return Book(symbol, _levels(raw["bids"]), _levels(raw["asks"]))
 
         book = await self._call(fetch)
@@ -137,9 +184,6 @@ class CcxtMarket:
         if best_bid <= ZERO or best_ask <= ZERO:
             raise Transient(f"{symbol} has no bid or no ask now")
         return Quote(symbol, best_bid, best_ask, self._clock.monotonic())
-
-    def _id(self, symbol: str) -> str:
-        return self._exchange.markets[symbol]["id"]
 
     async def _ask(self, key: tuple[str, str], start: Callable[[], Awaitable[R]]) -> R:
         """Join whoever asks the same right now, else ask."""
@@ -184,10 +228,17 @@ class CcxtMarket:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._rules.clear()
+            await self._learn_time()
             if not self.loaded.is_set():
                 log.info("%d markets loaded", len(self._exchange.markets))
             self.loaded.set()
             await asyncio.sleep(RELOAD_SECONDS)
+
+    async def _learn_time(self) -> None:
+        try:
+            await self.ask_time()
+        except Transient as error:
+            log.warning("the exchange's clock could not be read: %s", error)
 
     async def _fetch_markets(self) -> list[Any]:
         """All spot markets. An answer without any is no answer: ccxt makes an empty list of an error page."""

@@ -1,0 +1,8 @@
+"""Binance spot through ccxt: market data from one keyless instance, trading from a light instance an account."""
+
+from __future__ import annotations
+
+from worker.adapters.ccxt_exchange.market import CcxtMarket
+from worker.adapters.ccxt_exchange.trading import CcxtExchange
+
+__all__ = ["CcxtExchange", "CcxtMarket"]

@@ -1,0 +1,199 @@
+"""Orders at Binance spot, testnet or live: each request signed with exactly what its row says, and sent once.
+
+Requests go through ccxt's implicit methods, whose answers are the venue's own text: no amount passes a float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from streams.domain.account import Account
+from streams.domain.errors import Broken, Rejected, Transient, Unknown
+from streams.domain.money import ZERO, exact, text
+from streams.domain.order import Fill, Order, OrderReport
+from streams.domain.signal import QUOTE_CURRENCY, Brief
+from streams.domain.sizing import Funds
+from streams.ports import Clock, Keyring, Keys
+from worker.adapters.ccxt_exchange.market import BROKEN_ANSWERS, CcxtMarket
+from worker.adapters.ccxt_exchange.outcome import NotFound, sent, sort_failure, sort_question
+
+R = TypeVar("R")
+
+STATUSES = {
+    "NEW": "submitted",
+    "PENDING_NEW": "submitted",
+    "PARTIALLY_FILLED": "partially_filled",
+    "FILLED": "filled",
+    "CANCELED": "cancelled",
+    "PENDING_CANCEL": "submitted",
+    "EXPIRED": "expired",
+    "EXPIRED_IN_MATCH": "expired",
+    "REJECTED": "failed",
+}
+MOST_TRADES = 1000  # a page of myTrades
+
+
+class CcxtExchange:
+    """Places, looks up and cancels orders of one mode, under each account's own key."""
+
+    def __init__(self, market: CcxtMarket, keyring: Keyring, clock: Clock) -> None:
+        self._market = market
+        self._keyring = keyring
+        self._clock = clock
+        self._instances: dict[Account, tuple[Keys, Any]] = {}
+
+    def now_ms(self) -> int | None:
+        """The venue's clock."""
+        return self._market.venue_ms()
+
+    async def funds(self, brief: Brief) -> Funds:
+        """The free quote currency and the taker's fee, asked for now; with it, key and connection are at hand.
+
+        Raises Refused without a valid key, Transient where the venue does not answer.
+        """
+        answer = await self._asked(brief.account, lambda venue: venue.private_get_account({"omitZeroBalances": "true"}))
+        try:
+            free = {one["asset"]: Decimal(one["free"]) for one in answer["balances"]}
+            return Funds(free.get(QUOTE_CURRENCY, ZERO), Decimal(answer["commissionRates"]["taker"]))
+        except BROKEN_ANSWERS as error:
+            raise Transient(f"the exchange's account cannot be read: {error!r}") from error
+
+    async def place(self, order: Order) -> OrderReport:
+        """Send the order once, stamped as its row says.
+
+        A request whose window is over is not sent. Raises Rejected then, and where the venue surely refused it,
+        Transient where it could not be sent, Unknown where it may have been placed.
+        """
+        if self._market.venue_ms() > order.signed_at_ms + order.recv_window_ms:
+            raise Rejected("entry_not_accepted", "The order's time window was over before it could be sent.")
+        venue = await self._instance(order.account)
+        request = {
+            "symbol": self._market.id_of(order.symbol),
+            "side": order.side.upper(),
+            "type": order.type.upper(),
+            "quantity": text(order.quantity),
+            "newClientOrderId": order.client_order_id,
+            "newOrderRespType": "FULL",
+            "timestamp": order.signed_at_ms,
+            "recvWindow": order.recv_window_ms,
+        }
+        if order.price is not None:
+            request |= {"price": text(order.price), "timeInForce": order.time_in_force or "GTC"}
+        answer = await self._sent(order, lambda: venue.private_post_order(request))
+        try:
+            return await self._report(order, answer, answer.get("fills"))
+        except Exception as error:  # it is placed, whatever else is wrong with its answer: a look-up reads it again
+            raise Unknown(f"the order was placed, and its answer cannot be read: {error!r}") from error
+
+    async def look_up(self, order: Order) -> OrderReport | None:
+        """What the venue says of the order; None where it does not know it, which proves nothing yet."""
+        query = {"symbol": self._market.id_of(order.symbol), "origClientOrderId": order.client_order_id}
+        try:
+            answer = await self._asked(order.account, lambda venue: venue.private_get_order(query))
+        except NotFound:
+            return None
+        return await self._report(order, answer, None)
+
+    async def cancel(self, order: Order) -> OrderReport | None:
+        """Cancel what rests, then ask what became of it; cancelling twice is harmless."""
+        request = {"symbol": self._market.id_of(order.symbol), "origClientOrderId": order.client_order_id}
+        venue = await self._instance(order.account)
+        with suppress(NotFound, Rejected):  # ended already, or never there: the look-up tells
+            await self._sent(order, lambda: venue.private_delete_order(request), confirms=False)
+        return await self.look_up(order)
+
+    async def _report(self, order: Order, answer: Any, told: Any) -> OrderReport:
+        """Read an order as the venue tells it; fills come from the answer itself, else from the account's trades."""
+        try:
+            status, number = STATUSES[answer["status"]], str(answer["orderId"])
+            executed = Decimal(answer["executedQty"])
+        except BROKEN_ANSWERS as error:
+            raise Transient(f"the order's answer cannot be read: {error!r}") from error
+        if told is None:
+            told = await self._trades(order, number, executed) if executed > ZERO else []
+        moment = int(answer.get("transactTime") or answer.get("updateTime") or self._market.venue_ms())
+        fills = tuple([await self._fill(order, one, moment) for one in told])
+        unfilled = status in ("expired", "cancelled") and executed == ZERO
+        return OrderReport(
+            status=status,
+            exchange_order_id=number,
+            fills=fills,
+            failure_code="entry_not_filled" if unfilled else "venue_rejected" if status == "failed" else None,
+            failure_reason="The exchange ended the order without a fill." if unfilled else None,
+        )
+
+    async def _trades(self, order: Order, number: str, executed: Decimal) -> list[Any]:
+        query = {"symbol": self._market.id_of(order.symbol), "orderId": number, "limit": MOST_TRADES}
+        trades = await self._asked(order.account, lambda venue: venue.private_get_mytrades(query))
+        if sum((Decimal(one["qty"]) for one in trades), ZERO) != executed:
+            raise Transient("the exchange's trades lag behind its order")
+        return trades
+
+    async def _fill(self, order: Order, trade: Any, moment: int) -> Fill:
+        try:
+            price, quantity, fee = Decimal(trade["price"]), Decimal(trade["qty"]), Decimal(trade["commission"])
+            asset, number = str(trade["commissionAsset"]), str(trade.get("tradeId") or trade["id"])
+        except BROKEN_ANSWERS as error:
+            raise Transient(f"a trade cannot be read: {error!r}") from error
+        executed_at = datetime.fromtimestamp(int(trade.get("time") or moment) / 1000, UTC)
+        worth = fee if fee == ZERO else fee * await self._worth(order, asset, price)
+        return Fill(number, price, quantity, value_of(price, quantity), fee, asset, worth, executed_at)
+
+    async def _worth(self, order: Order, asset: str, price: Decimal) -> Decimal:
+        """What one unit of a fee's asset is worth in the quote currency, at the fill."""
+        base, quote = order.symbol.split("/")
+        if asset == quote:
+            return Decimal(1)
+        return price if asset == base else (await self._market.quote(f"{asset}/{QUOTE_CURRENCY}")).bid
+
+    async def _instance(self, account: Account) -> Any:
+        keys = await self._keyring.keys(account)
+        held = self._instances.get(account)
+        if held is None or held[0] != keys:
+            held = self._instances[account] = (keys, self._market.instance(keys))
+        return held[1]
+
+    async def _asked(self, account: Account, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """A signed question, which changes nothing. Raises NotFound, Rejected for a bad key, else Transient."""
+        venue = await self._instance(account)
+        try:
+            return await self._market.guarded(lambda: question(venue))
+        except Transient:
+            raise
+        except Exception as error:
+            sorted_error = sort_question(error)
+            if isinstance(sorted_error, Rejected):
+                self._drop(account)
+            raise sorted_error from error
+
+    async def _sent(self, order: Order, request: Callable[[], Awaitable[Any]], confirms: bool = True) -> Any:
+        """A signed request that changes something, sent once. Raises what `sort_failure` makes of a failure."""
+        sent.set(False)
+        try:
+            answer = await self._market.guarded(request)
+        except Transient:
+            raise
+        except Exception as error:
+            sorted_error = sort_failure(error)
+            if isinstance(sorted_error, Rejected) and sorted_error.code == "keys_rejected":
+                self._drop(order.account)
+            raise sorted_error from error
+        if confirms and not (
+            isinstance(answer, dict) and answer.get("orderId") and answer.get("clientOrderId") == order.client_order_id  # pyright: ignore[reportUnknownMemberType]
+        ):
+            raise sort_failure(Broken("the answer is not this order's"))
+        return answer  # pyright: ignore[reportUnknownVariableType]
+
+    def _drop(self, account: Account) -> None:
+        self._instances.pop(account, None)
+        self._keyring.drop(account)
+
+
+@exact
+def value_of(price: Decimal, quantity: Decimal) -> Decimal:
+    """What a quantity is worth at a price."""
+    return price * quantity
