@@ -1,6 +1,8 @@
 # Every target sets itself up in .venv; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
+FUNCTIONS := supabase/functions
+export DENO_DIR := $(CURDIR)/.venv/deno
 
 .PHONY: demo test bench check format sandbox clean
 
@@ -8,6 +10,7 @@ demo: .venv/ready  ## an embedded Supabase and exchange, a worker, and positions
 	@$(BIN)/python -m worker demo
 
 test: .venv/ready  ## the whole suite
+	$(BIN)/deno test --quiet --no-remote --no-npm $(FUNCTIONS)
 	$(BIN)/pytest
 
 bench: .venv/ready  ## what takes minutes: large bursts, long rests
@@ -18,10 +21,14 @@ check: .venv/ready  ## style, types, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deno check --quiet --no-remote --no-npm $(FUNCTIONS)
+	$(BIN)/deno lint --quiet $(FUNCTIONS)
+	$(BIN)/deno fmt --quiet --check $(FUNCTIONS)
 
 format: .venv/ready  ## lay the code out
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/deno fmt --quiet $(FUNCTIONS)
 
 sandbox: .venv/ready  ## the embedded Supabase and exchange, until Ctrl-C
 	@$(BIN)/python -m sandbox up

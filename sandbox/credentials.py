@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -30,6 +31,8 @@ class Credentials:
     anon_key: str
     service_role_key: str
     people: dict[str, Person]
+    data_keys: str
+    """What users' keys are encrypted with: the functions' secret CREDENTIALS_KEYS."""
 
     @staticmethod
     def of(data: Path) -> Credentials:
@@ -37,6 +40,9 @@ class Credentials:
         file = data / "credentials.json"
         if file.exists():
             kept = json.loads(file.read_text())
+            if "data_keys" not in kept:  # a directory from before there were functions
+                kept["data_keys"] = _data_keys()
+                write_private(file, json.dumps(kept, indent=2))
             people = {name: Person(**person) for name, person in kept.pop("people").items()}
             return Credentials(**kept, people=people)
         made = _make()
@@ -69,4 +75,10 @@ def _make() -> Credentials:
             )
             for name in ("A", "B")
         },
+        data_keys=_data_keys(),
     )
+
+
+def _data_keys() -> str:
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    return json.dumps({"current": "1", "keys": {"1": key}})

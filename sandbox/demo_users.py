@@ -1,10 +1,11 @@
-"""The two demo users: an account, a paper trader with limits, and coins at the venue."""
+"""The two demo users: an account, a paper trader with limits, coins at the venue, and keys to them."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any, Protocol
 
+import aiohttp
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -14,6 +15,7 @@ from sandbox.users import Row, Users
 
 _TOKEN_SECONDS = 30 * 86_400
 _VENUE_USDT = Decimal(100_000)
+_KEYS_SECONDS = 20.0
 _RISK_CONFIG: dict[str, Any] = {
     "position_size": {"type": "fixed", "value": "100"},
     "stop_loss_percent": "2",
@@ -43,6 +45,37 @@ async def settle(
         "API_KEY": person.api_key,
     }
     return {f"SANDBOX_USER_{name}_{key}": value for key, value in values.items()}
+
+
+async def lacks_keys(user_id: str, owner_dsn: str) -> bool:
+    """Whether a user never stored testnet keys; False without a schema."""
+    async with await psycopg.AsyncConnection.connect(owner_dsn) as connection:
+        cursor = await connection.execute("select to_regclass('public.exchange_accounts') is not null")
+        if await cursor.fetchone() != (True,):
+            return False
+        cursor = await connection.execute(
+            "select from public.exchange_accounts where user_id = %s and exchange = 'binance' and mode = 'testnet'",
+            (user_id,),
+        )
+        return await cursor.fetchone() is None
+
+
+async def store_keys(url: str, anon_key: str, token: str, person: Person) -> str | None:
+    """Hand a user's testnet keys over as a frontend does; the answer is why they were not taken."""
+    keys = {"exchange": "binance", "mode": "testnet", "label": "Sandbox", "apiKey": person.api_key}
+    timeout = aiohttp.ClientTimeout(total=_KEYS_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(
+                f"{url}/functions/v1/store-api-keys",
+                headers={"apikey": anon_key, "Authorization": f"Bearer {token}"},
+                json={**keys, "secret": person.api_secret},
+            ) as response,
+        ):
+            return None if response.status == 200 else await response.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 async def _trader(user: Row, owner_dsn: str) -> str:

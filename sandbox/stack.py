@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.auth import Auth
-from sandbox.credentials import Credentials, write_private
-from sandbox.demo_users import settle
+from sandbox.credentials import Credentials, Person, write_private
+from sandbox.demo_users import lacks_keys, settle, store_keys
+from sandbox.functions import Functions
 from sandbox.gateway import Gateway
 from sandbox.lock import hold
 from sandbox.migrations import migrate, prepare
@@ -56,7 +57,7 @@ class Options:
 
 
 class Stack:
-    """PostgreSQL, PostgREST, auth, Realtime, gateway and venue as one; `env` is set once started.
+    """PostgreSQL, PostgREST, auth, Realtime, functions, gateway and venue as one; `env` is set once started.
 
     Start it from the main thread: its children die with the thread that made them.
     """
@@ -145,20 +146,42 @@ class Stack:
         await self._serve(self.gateway.application(), api, realtime.stop)
         await self._serve(venue.application(), venue_socket, venue.stop)
 
-        env = {
+        readable = {
             "SUPABASE_URL": url,
             "SUPABASE_ANON_KEY": credentials.anon_key,
             "SUPABASE_SERVICE_ROLE_KEY": credentials.service_role_key,
+            "EXCHANGE_BASE_URL": f"http://127.0.0.1:{_port(venue_socket)}",
+        }
+        functions = Functions(
+            options.project,
+            options.data,
+            credentials.jwt_secret,
+            {**readable, "CREDENTIALS_KEYS": credentials.data_keys},
+        )
+        self._exits.push_async_callback(functions.stop)
+        self.gateway.functions = functions.handle
+
+        env = {
+            **readable,
             "SUPABASE_JWT_SECRET": credentials.jwt_secret,
             "SUPABASE_DB_URL": server.dsn,
-            "EXCHANGE_BASE_URL": f"http://127.0.0.1:{_port(venue_socket)}",
         }
         for name, person in credentials.people.items():
             env |= await settle(name, person, users=users, auth=auth, venue=venue, owner_dsn=server.dsn)
+        if functions.knows("store-api-keys"):
+            await asyncio.gather(*(self._store_keys(env, name, person) for name, person in credentials.people.items()))
         self.env = env
         if options.env_file:
             text = "".join(f"{name}={value}\n" for name, value in env.items())
             write_private(options.env_file, text)
+
+    async def _store_keys(self, env: Mapping[str, str], name: str, person: Person) -> None:
+        user = f"SANDBOX_USER_{name}"
+        if not await lacks_keys(env[f"{user}_ID"], env["SUPABASE_DB_URL"]):
+            return
+        refusal = await store_keys(env["SUPABASE_URL"], env["SUPABASE_ANON_KEY"], env[f"{user}_TOKEN"], person)
+        if refusal is not None:
+            self._say(f"warning: the keys of user {name} are not stored: {refusal}")
 
     async def _migrate(self, server: Server) -> None:
         if await asyncio.to_thread(prepare, server.superuser_dsn):
