@@ -34,6 +34,7 @@ BOOK_LEVELS = 100  # request weight 5
 UNUSED_SECONDS = 10.0
 CALL_SECONDS = 10.0
 BANNED_SECONDS = 60.0
+CLOCK_IS_OFF = "-1021"
 ORDER_TIMEOUT_MS = 12_000
 """Binance gives an order up to 10 s; to wait less would make doubts of our own."""
 BROKEN_ANSWERS = (TypeError, LookupError, ValueError, ArithmeticError)
@@ -72,6 +73,8 @@ class CcxtMarket:
         self._subscribing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._venue_ahead_ms = 0
+        self._learning_time = asyncio.Lock()
+        self._clock_task: asyncio.Task[None] | None = None
         self.loaded = asyncio.Event()
 
     async def start(self) -> None:
@@ -83,8 +86,7 @@ class CcxtMarket:
     async def close(self) -> None:
         """Stop every stream and close the connections."""
         tasks = [*self._watched.values(), *self._asked.values()]
-        if self._keeper is not None:
-            tasks.append(self._keeper)
+        tasks += [task for task in (self._keeper, self._clock_task) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,6 +162,8 @@ class CcxtMarket:
             if getattr(error, "http_status", None) in (418, 429):
                 said = str(getattr(error, "retry_after", ""))
                 self._closed_until = self._clock.monotonic() + (float(said) if said.isdigit() else BANNED_SECONDS)
+            if getattr(error, "venue_code", None) == CLOCK_IS_OFF and not self._learning_time.locked():
+                self._clock_task = asyncio.create_task(self._learn_time(), name="ask the venue's time")
             raise
 
     async def _fetch_quote(self, symbol: str) -> Quote:
@@ -235,10 +239,11 @@ class CcxtMarket:
             await asyncio.sleep(RELOAD_SECONDS)
 
     async def _learn_time(self) -> None:
-        try:
-            await self.ask_time()
-        except Transient as error:
-            log.warning("the exchange's clock could not be read: %s", error)
+        async with self._learning_time:
+            try:
+                await self.ask_time()
+            except Transient as error:
+                log.warning("the exchange's clock could not be read: %s", error)
 
     async def _fetch_markets(self) -> list[Any]:
         """All spot markets. An answer without any is no answer: ccxt makes an empty list of an error page."""

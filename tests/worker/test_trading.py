@@ -1,0 +1,356 @@
+"""Orders through real ccxt against a venue that answers as told: each request signed as its row says, sent once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from aiohttp import web
+
+from streams.domain.account import Account
+from streams.domain.errors import ExecutionError, Rejected, Transient, Unknown
+from streams.domain.order import Order
+from streams.ports import Keys
+from tests.domain import specimens
+from tests.worker.test_market_answers import LISTING, TICKER
+from worker.adapters.ccxt_exchange import CcxtExchange, CcxtMarket, market
+from worker.adapters.clock import SystemClock
+
+SECRET = "secret-of-anna"
+SECONDS = 20.0
+Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
+
+
+class Purse:
+    """A keyring with one key, that notes when it is told to drop it."""
+
+    def __init__(self) -> None:
+        self.dropped: list[Account] = []
+
+    async def keys(self, account: Account) -> Keys:
+        return Keys("key-of-anna", SECRET, 1)
+
+    def drop(self, account: Account) -> None:
+        self.dropped.append(account)
+
+
+class Venue:
+    """Answers signed requests by handlers, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[tuple[str, str], Handler] = {}
+        self.sent: list[tuple[str, str, dict[str, str]]] = []
+        self.ahead_ms = 0
+
+    def now_ms(self) -> int:
+        """Its clock, in Unix milliseconds."""
+        return round(SystemClock().now().timestamp() * 1000) + self.ahead_ms
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        if name == "exchangeInfo":
+            return web.Response(text=LISTING, content_type="application/json")
+        if name == "bookTicker":
+            return web.Response(text=TICKER, content_type="application/json")
+        if name == "time":
+            return web.json_response({"serverTime": self.now_ms()})
+        written = await request.text() or request.query_string
+        self.sent.append((request.method, name, dict(parse_qsl(written))))
+        handler = self.handlers.get((request.method, name))
+        return web.Response(status=404) if handler is None else await handler(request)
+
+
+def says(body: Any, status: int = 200, **headers: str) -> Handler:
+    """Answer with this body, as JSON unless it is text."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        text = body if isinstance(body, str) else json.dumps(body)
+        kind = "text/html" if text.startswith("<") else "application/json"
+        return web.Response(status=status, text=text, content_type=kind, headers=headers)
+
+    return handler
+
+
+def refuses(code: int, text: str, status: int = 400) -> Handler:
+    """Refuse as Binance does."""
+    return says({"code": code, "msg": text}, status)
+
+
+async def hang(_: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+async def drop(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def truncate(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(b'{"symbol": "BTCUSDT"')
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+Scenario = Callable[[Venue, CcxtExchange, Purse, Order], Coroutine[Any, Any, None]]
+
+
+def run(scenario: Scenario) -> None:
+    """Try an exchange on a venue of its own, with a fresh order of 0.02 BTC at 100 at most."""
+
+    async def tried() -> None:
+        venue, purse = Venue(), Purse()
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", venue.answer)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        prices = CcxtMarket(SystemClock(), f"http://{host}:{port}")
+        await prices.start()
+        try:
+            await asyncio.wait_for(prices.loaded.wait(), SECONDS)
+            await prices.ask_time()
+            order = specimens.order(
+                mode="testnet",
+                type="limit",
+                time_in_force="IOC",
+                quantity="0.02",
+                price="100.5",
+                signed_at_ms=prices.venue_ms(),
+                recv_window_ms=5000,
+            )
+            await scenario(venue, CcxtExchange(prices, purse, SystemClock()), purse, order)
+        finally:
+            await prices.close()
+            await runner.cleanup()
+
+    asyncio.run(tried())
+
+
+def full(order: Order, **changed: Any) -> dict[str, Any]:
+    """Binance's FULL answer to an order filled in two parts, its fees in base and in quote."""
+    return {
+        "symbol": "BTCUSDT",
+        "orderId": 28,
+        "clientOrderId": order.client_order_id,
+        "transactTime": 1767225600123,
+        "status": "FILLED",
+        "origQty": "0.02000000",
+        "executedQty": "0.02000000",
+        "cummulativeQuoteQty": "2.00100000",
+        "fills": [
+            trade(56, "100.00000000", "0.01000000", "0.00001000", "BTC"),
+            trade(57, "100.10000000", "0.01000000", "0.00100100", "USDT"),
+        ],
+    } | changed
+
+
+def trade(number: int, price: str, quantity: str, commission: str, asset: str) -> dict[str, Any]:
+    """One of the fills in a FULL answer."""
+    return {"price": price, "qty": quantity, "commission": commission, "commissionAsset": asset, "tradeId": number}
+
+
+def test_an_order_is_signed_with_exactly_what_its_row_says_and_read_to_the_digit() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, purse: Purse, order: Order) -> None:
+        venue.handlers["POST", "order"] = says(full(order))
+        report = await exchange.place(order)
+        ((_, _, request),) = venue.sent
+        assert {
+            name: request[name] for name in ("timestamp", "recvWindow", "newClientOrderId", "newOrderRespType")
+        } == {
+            "timestamp": str(order.signed_at_ms),
+            "recvWindow": "5000",
+            "newClientOrderId": order.client_order_id,
+            "newOrderRespType": "FULL",
+        }
+        assert (request["symbol"], request["side"], request["type"], request["timeInForce"]) == (
+            "BTCUSDT",
+            "BUY",
+            "LIMIT",
+            "IOC",
+        )
+        assert (request["quantity"], request["price"]) == ("0.02", "100.5")
+        assert (report.status, report.exchange_order_id, report.ended) == ("filled", "28", True)
+        first, second = report.fills
+        assert (first.exchange_trade_id, first.price, first.quantity, first.value) == ("56", 100, Decimal("0.01"), 1)
+        assert (first.fee, first.fee_asset, first.fee_usdt) == (Decimal("0.00001"), "BTC", Decimal("0.001"))
+        assert (second.fee, second.fee_asset, second.fee_usdt) == (Decimal("0.001001"), "USDT", Decimal("0.001001"))
+        assert not purse.dropped
+
+    run(scenario)
+
+
+UNKNOWN: dict[str, Handler] = {
+    "hang": hang,
+    "drop": drop,
+    "truncate": truncate,
+    "html": says("<html>Down</html>"),
+    "empty": says(""),
+    "503": says("", 503),
+    "524": says("<html>", 524),
+    "403 of a firewall": says("<html>", 403),
+    "-1006": refuses(-1006, "An unexpected response was received from the message bus."),
+    "-1007": refuses(-1007, "Timeout waiting for response from backend server.", 503),
+    "-1008": refuses(-1008, "Server is currently overloaded with other requests.", 503),
+    "a duplicate": refuses(-2010, "Duplicate order sent."),
+    "another order": says({"orderId": 1, "clientOrderId": "somebody-elses", "status": "FILLED", "executedQty": "1"}),
+    "no status": says({"orderId": 1, "clientOrderId": "{id}", "executedQty": "1"}),
+}
+
+
+@pytest.mark.parametrize("fault", UNKNOWN)
+def test_whatever_may_hide_an_order_is_unknown_and_sent_once(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market, "ORDER_TIMEOUT_MS", 300)
+
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        venue.handlers["POST", "order"] = UNKNOWN[fault]
+        with pytest.raises(Unknown):
+            await exchange.place(order)
+        assert [method for method, _, _ in venue.sent] == ["POST"]
+
+    run(scenario)
+
+
+REFUSED: dict[str, tuple[Handler, type[ExecutionError], str | None]] = {
+    "no money": (
+        refuses(-2010, "Account has insufficient balance for requested action."), Rejected, "insufficient_balance",
+    ),
+    "a filter": (refuses(-1013, "Filter failure: NOTIONAL"), Rejected, "venue_rejected"),
+    "a symbol": (refuses(-1121, "Invalid symbol."), Rejected, "venue_rejected"),
+    "a revoked key": (refuses(-2015, "Invalid API-key, IP, or permissions.", 401), Rejected, "keys_rejected"),
+    "a signature": (refuses(-1022, "Signature for this request is not valid."), Rejected, "keys_rejected"),
+    "a late clock": (refuses(-1021, "Timestamp for this request is outside of the recvWindow."), Transient, None),
+    "too many": (says({"code": -1003, "msg": "Too many."}, 429, **{"Retry-After": "7"}), Transient, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", REFUSED)
+def test_what_is_surely_refused_says_so(answer: str) -> None:
+    handler, kind, code = REFUSED[answer]
+
+    async def scenario(venue: Venue, exchange: CcxtExchange, purse: Purse, order: Order) -> None:
+        venue.handlers["POST", "order"] = handler
+        with pytest.raises(kind) as raised:
+            await exchange.place(order)
+        assert getattr(raised.value, "code", None) == code
+        assert bool(purse.dropped) == (code == "keys_rejected")
+        assert SECRET not in str(raised.value)
+        assert len(venue.sent) == 1
+
+    run(scenario)
+
+
+def test_a_banned_address_sends_nothing_more_until_the_ban_is_over() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        venue.handlers["POST", "order"] = says({"code": -1003, "msg": "Banned."}, 418, **{"Retry-After": "120"})
+        for _try in range(3):
+            with pytest.raises(Transient):
+                await exchange.place(order)
+        assert len(venue.sent) == 1
+
+    run(scenario)
+
+
+def test_a_venue_that_is_not_there_is_surely_not_reached() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        exchange_urls: Any = exchange
+        exchange_urls._market._exchange.urls["api"]["private"] = "http://127.0.0.1:1/api/v3"
+        with pytest.raises(Transient, match="never left"):
+            await exchange.place(order)
+        assert not venue.sent
+
+    run(scenario)
+
+
+def test_a_request_whose_window_is_over_is_not_sent() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        late = order.model_copy(update={"signed_at_ms": order.signed_at_ms - 6000})
+        with pytest.raises(Rejected) as raised:
+            await exchange.place(late)
+        assert raised.value.code == "entry_not_accepted"
+        assert not venue.sent
+
+    run(scenario)
+
+
+def test_a_look_up_brings_the_fees_from_the_accounts_trades() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        found = full(order, updateTime=1767225600123)
+        del found["fills"]
+        venue.handlers["GET", "order"] = says(found)
+        trade = {
+            "price": "100.05",
+            "qty": "0.02",
+            "commission": "0.00002",
+            "commissionAsset": "BTC",
+            "time": 1767225600100,
+        }
+        venue.handlers["GET", "myTrades"] = says([{"id": 9, "orderId": 28, **bought}])
+        report = await exchange.look_up(order)
+        assert report is not None
+        (fill,) = report.fills
+        assert (report.status, fill.exchange_trade_id, fill.fee_asset) == ("filled", "9", "BTC")
+        assert {query.get("origClientOrderId") for _, name, query in venue.sent if name == "order"} == {
+            order.client_order_id
+        }
+
+    run(scenario)
+
+
+def test_trades_that_lag_behind_their_order_are_asked_for_again() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        found = full(order)
+        del found["fills"]
+        venue.handlers["GET", "order"] = says(found)
+        venue.handlers["GET", "myTrades"] = says([])
+        with pytest.raises(Transient):
+            await exchange.look_up(order)
+
+    run(scenario)
+
+
+def test_an_order_that_the_venue_does_not_know_is_none() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        venue.handlers["GET", "order"] = refuses(-2013, "Order does not exist.")
+        venue.handlers["DELETE", "order"] = refuses(-2011, "Unknown order sent.")
+        assert await exchange.look_up(order) is None
+        assert await exchange.cancel(order) is None
+
+    run(scenario)
+
+
+def test_a_cancel_tells_what_was_filled_before_it() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        venue.handlers["DELETE", "order"] = says({"orderId": 28, "status": "CANCELED"})
+        venue.handlers["GET", "order"] = says(full(order, status="CANCELED", executedQty="0.01"))
+        bought = {"price": "100", "qty": "0.01", "commission": "0.001", "commissionAsset": "USDT", "time": 1}
+        venue.handlers["GET", "myTrades"] = says([{"id": 9, "orderId": 28, **bought}])
+        report = await exchange.cancel(order)
+        assert report is not None
+        assert (report.status, [fill.quantity for fill in report.fills]) == ("cancelled", [Decimal("0.01")])
+        assert report.failure_code is None
+
+    run(scenario)
+
+
+def test_a_clock_that_is_off_is_set_right_by_the_refusal_that_tells_of_it() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        venue.ahead_ms = 30_000
+        venue.handlers["POST", "order"] = refuses(-1021, "Timestamp for this request is outside of the recvWindow.")
+        with pytest.raises(Transient):
+            await exchange.place(order)
+        async with asyncio.timeout(SECONDS):
+            while abs((exchange.now_ms() or 0) - venue.now_ms()) > 1000:
+                await asyncio.sleep(0.01)
+
+    run(scenario)
