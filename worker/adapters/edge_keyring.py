@@ -123,7 +123,7 @@ class EdgeKeyring:
         except (httpx.HTTPError, TimeoutError) as error:
             raise Transient(f"{FUNCTION} could not be reached: {type(error).__name__}") from None
         told = _object(response)
-        if response.status_code == httpx.codes.OK:
+        if response.status_code == 200:
             return _keys(told)
         raise _sorted(response.status_code, told, account)
 
@@ -151,10 +151,10 @@ def _sorted(status: int, told: dict[str, Any], account: Account) -> ExecutionErr
         return Refused(code, f"Store your exchange keys for {account.mode} first.")
     if code in UNREADABLE:
         return Refused("keys_rejected", "The stored exchange keys cannot be read any more: store them again.")
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+    if status in (401, 403):
         return Broken(f"SUPABASE_SERVICE_ROLE_KEY: {FUNCTION} refused it ({sentence}); copy this project's key")
-    if status == httpx.codes.NOT_FOUND:
+    if status == 404:
         return Transient(f"{FUNCTION} is not deployed in this project: run `supabase functions deploy`")
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in (408, httpx.codes.TOO_MANY_REQUESTS):
+    if status >= 500 or status in (408, 429):
         return Transient(f"{FUNCTION} could not answer: {status} {sentence}")
     return Broken(f"{FUNCTION} refused the request: {status} {sentence}")
