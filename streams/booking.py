@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from uuid import UUID
 
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 class Booking:
     """Writes reports through the store; stop and target follow the price that was really paid."""
 
-    def __init__(self, store: Store, market: Market) -> None:
+    def __init__(self, store: Store, markets: Mapping[str, Market]) -> None:
         self._store = store
-        self._market = market
+        self._markets = markets
 
     async def book(
         self, order: Order, signal_id: UUID, protection: Protection, report: OrderReport, age: float
@@ -62,4 +62,4 @@ class Booking:
         if not report.fills or after.filled_quantity == ZERO:
             return None, None
         entry_price = average(after.total_value, after.filled_quantity)
-        return protection.prices(entry_price, self._market.rules(order.symbol))
+        return protection.prices(entry_price, self._markets[order.mode].rules(order.symbol))

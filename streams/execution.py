@@ -90,7 +90,7 @@ class Execution:
     def __init__(
         self,
         store: Store,
-        market: Market,
+        markets: Mapping[str, Market],
         exchanges: Mapping[str, Exchange],
         clock: Clock,
         new_id: NewId,
@@ -98,13 +98,13 @@ class Execution:
         in_hand: InHand,
     ) -> None:
         self._store = store
-        self._market = market
+        self._markets = markets
         self._exchanges = exchanges
         self._clock = clock
         self._new_id = new_id
         self._settings = settings
         self._in_hand = in_hand
-        self._booking = Booking(store, market)
+        self._booking = Booking(store, markets)
         self._traded_at: dict[Account, float] = {}
 
     def execute(self, claimed: Claimed) -> Observable[Outcome]:
@@ -152,10 +152,11 @@ class Execution:
         return brief.model_copy(update={"claimed_at": claimed.brief.claimed_at})  # woken once, however often read
 
     async def _survey(self, sound: Signal) -> Surveyed:
-        rules = self._market.rules(sound.symbol)
+        market = self._markets[sound.brief.mode]
+        rules = market.rules(sound.symbol)
         if not rules.trading:
             raise Refused("unknown_symbol", f"{rules.symbol} is not trading at the exchange now.", rules.symbol)
-        return Surveyed(sound, rules, await self._market.quote(sound.symbol))
+        return Surveyed(sound, rules, await market.quote(sound.symbol))
 
     async def _fund(self, surveyed: Surveyed) -> Funded:
         brief = surveyed.signal.brief

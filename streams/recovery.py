@@ -30,13 +30,18 @@ class Recovery:
     """Reads the rows of accounts and brings every unfinished order one move further."""
 
     def __init__(
-        self, store: Store, market: Market, exchanges: Mapping[str, Exchange], clock: Clock, in_hand: InHand
+        self,
+        store: Store,
+        markets: Mapping[str, Market],
+        exchanges: Mapping[str, Exchange],
+        clock: Clock,
+        in_hand: InHand,
     ) -> None:
         self._store = store
         self._exchanges = exchanges
         self._clock = clock
         self._in_hand = in_hand
-        self._booking = Booking(store, market)
+        self._booking = Booking(store, markets)
         self._out_of_reach: set[UUID] = set()
 
     def take_over(self, account: Account, stopping: Callable[[], bool]) -> Observable[Outcome]:

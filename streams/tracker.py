@@ -45,13 +45,13 @@ class Tracker:
     def __init__(
         self,
         store: Store,
-        market: Market,
+        markets: Mapping[str, Market],
         exchanges: Mapping[str, Exchange],
         clock: Clock,
         settings: TrackingSettings,
         in_hand: InHand,
     ) -> None:
-        self._booking = Booking(store, market)
+        self._booking = Booking(store, markets)
         self._exchanges = exchanges
         self._clock = clock
         self._settings = settings

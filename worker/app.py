@@ -78,14 +78,15 @@ class App:
     async def _serve(self, store: SupabaseStore, market: CcxtMarket, clock: SystemClock) -> int:
         settings, in_hand = self._settings, InHand()
         exchanges = {"paper": PaperExchange(market, clock)}
+        markets = {"paper": market}
         intake = Intake(store, clock, self._alarm)
         tracking = TrackingSettings(
             settings.poll_interval, settings.max_execution_time, round(settings.unknown_margin_seconds * 1000)
         )
-        tracker = Tracker(store, market, exchanges, clock, tracking, in_hand)
+        tracker = Tracker(store, markets, exchanges, clock, tracking, in_hand)
         execution = Execution(
             store,
-            market,
+            markets,
             exchanges,
             clock,
             uuid4,
@@ -107,7 +108,7 @@ class App:
             intake,
             execution,
             tracker,
-            Recovery(store, market, exchanges, clock, in_hand),
+            Recovery(store, markets, exchanges, clock, in_hand),
             settings.sweep_interval,
             RECHECK_SECONDS,
             AsyncIOScheduler(asyncio.get_running_loop()),

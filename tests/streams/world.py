@@ -55,15 +55,16 @@ class World:
         numbers = count(0x1000)
         self.venue = FakeExchange(self.clock)
         exchanges = {"paper": self.exchange, "testnet": self.venue}
+        markets = dict.fromkeys(exchanges, self.market)
 
         def new_id() -> UUID:
             return UUID(int=next(numbers))
 
         self.intake = Intake(self.store, self.clock, self.alarms.append)
         tracking = TrackingSettings(POLL, MAX_EXECUTION, UNKNOWN_MARGIN_MS)
-        self.tracker = Tracker(self.store, self.market, exchanges, self.clock, tracking, self.in_hand)
+        self.tracker = Tracker(self.store, markets, exchanges, self.clock, tracking, self.in_hand)
         settings = ExecutionSettings(default_slippage=specimens.Decimal("0.5"), recv_window_ms=5000)
-        self.execution = Execution(self.store, self.market, exchanges, self.clock, new_id, settings, self.in_hand)
+        self.execution = Execution(self.store, markets, exchanges, self.clock, new_id, settings, self.in_hand)
 
         def busy() -> frozenset[Account]:
             return self.intake.accounts | self.tracker.accounts
@@ -72,7 +73,7 @@ class World:
             self.execution.keep_only(held | self.intake.accounts)
 
         self.presence = Presence(self.store, new_id, LEASE, busy, keep_only, self.alarms.append)
-        self.recovery = Recovery(self.store, self.market, exchanges, self.clock, self.in_hand)
+        self.recovery = Recovery(self.store, markets, exchanges, self.clock, self.in_hand)
         self.pipeline = Pipeline(
             self.presence,
             self.intake,
