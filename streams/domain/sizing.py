@@ -16,10 +16,14 @@ UNBOUNDED_RESERVE_PERCENT = Decimal(5)  # reserved above the ask where an entry 
 
 @dataclass(frozen=True, slots=True)
 class Funds:
-    """What an entry may spend from, and the fee that the venue takes of a value (0.001 is 0.1 %)."""
+    """What an entry may spend from, and the fee that the venue takes of a value (0.001 is 0.1 %).
+
+    `at_venue`: the balance is the venue's own, so it is judged here; one that is in rows is judged at admission.
+    """
 
     balance: Decimal
     fee_rate: Decimal
+    at_venue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,13 @@ def size_entry(
             limits.min_position_size_usdt,
         )
     worst_value = quantity * worst
+    if funds.at_venue and worst_value > funds.balance:
+        raise Refused(
+            "insufficient_balance",
+            f"The entry may cost {text(worst_value)} USDT; the exchange account has {text(funds.balance)} USDT free.",
+            text(worst_value),
+            text(funds.balance),
+        )
     fee_reserve = worst_value * funds.fee_rate
     loss = None if stop is None else quantity * (worst - stop) + fee_reserve + quantity * stop * funds.fee_rate
     return Sized(order_type, time_in_force, quantity, price, worst_value, fee_reserve, stop, target, loss, protection)

@@ -278,3 +278,19 @@ def test_the_limits_stop_rules_hold_at_sizing() -> None:
     wide = {"trader": {"max_stop_loss_percent": "2"}}
     assert refused(config, limits=wide, stop_loss="97.99").code == "stop_too_wide"
     assert sized(config, limits=wide, stop_loss="98").stop_loss_price == 98
+
+
+@pytest.mark.parametrize(("balance", "fits"), [("100", True), ("99.99", False), ("100.01", True)])
+def test_a_balance_at_the_venue_is_judged_before_an_order_is_sent(balance: str, fits: bool) -> None:
+    signal = specimens.signal(risk_config=specimens.sized_by("fixed", "100"), **AT_100)
+    funds = Funds(Decimal(balance), FEE, at_venue=True)
+    if fits:
+        assert size_entry(signal, specimens.RULES, ASK_100, funds, Decimal(0)).worst_value <= funds.balance
+    else:
+        with pytest.raises(Refused) as refusal:
+            size_entry(signal, specimens.RULES, ASK_100, funds, Decimal(0))
+        specimens.assert_sound(refusal.value, "insufficient_balance")
+
+
+def test_a_balance_in_rows_is_left_to_admission() -> None:
+    assert sized(specimens.sized_by("fixed", "100"), balance="1", **AT_100).worst_value == 100

@@ -57,9 +57,11 @@ SUBSCRIBE_SECONDS = 0.25
 class CcxtMarket:
     """Public market data, each question asked once however many ask it at the same time."""
 
-    def __init__(self, clock: Clock, base_url: str | None = None) -> None:
+    def __init__(self, clock: Clock, base_url: str | None = None, testnet: bool = False) -> None:
         self._clock = clock
         self._exchange: Any = pro.binance({"options": OPTIONS, "enableRateLimit": False, "timeout": 10_000})
+        if testnet:
+            self._exchange.set_sandbox_mode(True)  # replaces every URL, so it comes first
         if base_url is not None:
             self._exchange.urls["api"] = repointed(self._exchange.urls["api"], base_url)
         self._session: aiohttp.ClientSession | None = None

@@ -58,7 +58,7 @@ class CcxtExchange:
         answer = await self._asked(brief.account, lambda venue: venue.private_get_account({"omitZeroBalances": "true"}))
         try:
             free = {one["asset"]: Decimal(one["free"]) for one in answer["balances"]}
-            return Funds(free.get(QUOTE_CURRENCY, ZERO), Decimal(answer["commissionRates"]["taker"]))
+            return Funds(free.get(QUOTE_CURRENCY, ZERO), Decimal(answer["commissionRates"]["taker"]), at_venue=True)
         except BROKEN_ANSWERS as error:
             raise Transient(f"the exchange's account cannot be read: {error!r}") from error
 
