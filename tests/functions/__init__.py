@@ -1,0 +1,1 @@
+"""The Edge Functions as a project serves them."""
