@@ -131,7 +131,11 @@ def run(scenario: Scenario) -> None:
                 signed_at_ms=prices.venue_ms(),
                 recv_window_ms=5000,
             )
-            await scenario(venue, CcxtExchange(prices, purse, SystemClock()), purse, order)
+            exchange = CcxtExchange(prices, purse, SystemClock())
+            try:
+                await scenario(venue, exchange, purse, order)
+            finally:
+                await exchange.close()
         finally:
             await prices.close()
             await runner.cleanup()

@@ -45,6 +45,7 @@ class CcxtExchange:
         self._keyring = keyring
         self._clock = clock
         self._instances: dict[Account, tuple[Keys, Any]] = {}
+        self._retired: list[Any] = []
 
     def now_ms(self) -> int | None:
         """The venue's clock."""
@@ -106,6 +107,15 @@ class CcxtExchange:
             await self._sent(order, lambda: venue.private_delete_order(request), confirms=False)
         return await self.look_up(order)
 
+    async def close(self) -> None:
+        """Let every account's instance go; the session is the market's, and stays."""
+        instances = [*self._retired, *(venue for _, venue in self._instances.values())]
+        self._instances.clear()
+        self._retired.clear()
+        for venue in instances:
+            venue.timeout_on_exit = 0
+            await venue.close()
+
     async def _report(self, order: Order, answer: Any, told: Any) -> OrderReport:
         """Read an order as the venue tells it; fills come from the answer itself, else from the account's trades."""
         try:
@@ -154,6 +164,7 @@ class CcxtExchange:
         keys = await self._keyring.keys(account)
         held = self._instances.get(account)
         if held is None or held[0] != keys:
+            self._retire(account)
             held = self._instances[account] = (keys, self._market.instance(keys))
         return held[1]
 
@@ -189,8 +200,14 @@ class CcxtExchange:
         return answer  # pyright: ignore[reportUnknownVariableType]
 
     def _drop(self, account: Account) -> None:
-        self._instances.pop(account, None)
+        self._retire(account)
         self._keyring.drop(account)
+
+    def _retire(self, account: Account) -> None:
+        """An instance may be in the middle of a request, so it is closed with all the others."""
+        held = self._instances.pop(account, None)
+        if held is not None:
+            self._retired.append(held[1])
 
 
 @exact
