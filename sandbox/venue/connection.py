@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections import deque
 from typing import Any, cast
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
 
+from sandbox.venue.client_socket import ClientSocket
 from sandbox.venue.feeds import known_stream
 from sandbox.venue.market_data import encode
 from sandbox.venue.streams import Streams
 
 __all__ = ["Connection"]
 
-_PING_SECONDS = 20.0
-_SILENT_SECONDS = 60.0
 _MESSAGES_A_SECOND = 5
 _MOST_STREAMS = 1024
-_BACKLOG = 10_000
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
 
@@ -33,87 +29,38 @@ class _Invalid(Exception):
 
 
 class Connection:
-    """Serves one socket until it closes. Cuts a client that sends too fast, reads too slowly or answers no ping."""
+    """Serves one socket until it closes."""
 
     def __init__(self, streams: Streams, *, combined: bool) -> None:
         self._streams = streams
         self._combined = combined
         self._names: dict[str, None] = {}
-        self._socket = web.WebSocketResponse(autoping=False, compress=False)
-        self._waiting: deque[str] = deque()
-        self._news = asyncio.Event()
-        self._ponged_at = time.monotonic()
-        self._transport: asyncio.Transport | None = None
-        self._received: deque[float] = deque(maxlen=_MESSAGES_A_SECOND)
+        self._client = ClientSocket(most_a_second=_MESSAGES_A_SECOND)
 
     async def serve(self, request: web.Request, names: list[str]) -> web.WebSocketResponse:
         """Subscribes to `names` and stays until the socket closes."""
-        await self._socket.prepare(request)
-        self._transport = request.transport
-        sending = asyncio.create_task(self._send(), name="venue stream sender")
-        pinging = asyncio.create_task(self._ping(), name="venue stream ping")
-        try:
-            self._subscribe([name for name in names if known_stream(name)])
-            await self._receive()
-        finally:
-            for name in self._names:
-                self._streams.unsubscribe(name, self)
-            for task in (sending, pinging):
-                task.cancel()
-            await asyncio.gather(sending, pinging, return_exceptions=True)
-        return self._socket
+        known = [name for name in names if known_stream(name)]
+        return await self._client.serve(
+            request, self._take, begin=lambda: self._subscribe(known), end=self._unsubscribe_all
+        )
 
     async def close(self, farewell: str | None = None) -> None:
         """Closes the socket from the venue's side, after an event where one is given."""
-        if self._socket.closed or not self._socket.prepared:
-            return
-        if farewell is not None:
-            await self._socket.send_str(farewell)
-        await self._socket.close(code=WSCloseCode.GOING_AWAY)
+        await self._client.close(farewell)
 
     def cut(self) -> None:
         """Drops the connection without a word."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._client.cut()
 
     def take(self, raw: str, combined: str) -> None:
-        self._put(combined if self._combined else raw)
+        self._client.put(combined if self._combined else raw)
 
-    def _put(self, text: str) -> None:
-        self._waiting.append(text)
-        self._news.set()
+    def _unsubscribe_all(self) -> None:
+        for name in self._names:
+            self._streams.unsubscribe(name, self)
 
-    async def _send(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            if len(self._waiting) > _BACKLOG:
-                await self._socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"reads too slowly")
-                return
-            while self._waiting:
-                await self._socket.send_str(self._waiting.popleft())
-
-    async def _ping(self) -> None:
-        while True:
-            await asyncio.sleep(_PING_SECONDS)
-            if time.monotonic() - self._ponged_at > _SILENT_SECONDS:
-                await self._socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"no pong")
-                return
-            await self._socket.ping(str(int(time.time() * 1000)).encode())
-
-    async def _receive(self) -> None:
-        async for message in self._socket:
-            now = time.monotonic()
-            if len(self._received) == _MESSAGES_A_SECOND and now - self._received[0] < 1:
-                await self._socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"Too many requests")
-                return
-            self._received.append(now)
-            if message.type is WSMsgType.PING:
-                await self._socket.pong(message.data)
-            elif message.type is WSMsgType.PONG:
-                self._ponged_at = now
-            elif message.type is WSMsgType.TEXT:
-                self._put(self._answer(cast("str", message.data)))
+    def _take(self, text: str) -> None:
+        self._client.put(self._answer(text))
 
     def _answer(self, text: str) -> str:
         identifier: Any = None
@@ -162,7 +109,7 @@ class Connection:
         return None
 
     def _subscribe(self, names: list[str]) -> None:
-        if self._socket.closed:
+        if self._client.closed:
             return
         for name in names[:_MOST_STREAMS]:
             if name not in self._names:

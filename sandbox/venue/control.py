@@ -3,49 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from decimal import Decimal
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from aiohttp import web
 
+from sandbox.venue.accounts import STANDARD_RATE, Account
 from sandbox.venue.book import Level
 from sandbox.venue.clock import VenueClock
 from sandbox.venue.faults import Fault, Faults
 from sandbox.venue.fill_plan import FillPlan
-from sandbox.venue.fixed_point import exact, text
+from sandbox.venue.fixed_point import ONE, decimal, exact, plain, text
 from sandbox.venue.ledger import Ledger
 from sandbox.venue.market import Market
+from sandbox.venue.matching_engine import MatchingEngine
+from sandbox.venue.order_count import OrderCount
+from sandbox.venue.request_counts import RequestCounts
 from sandbox.venue.request_weight import RequestWeight
+from sandbox.venue.user_events import MODES, UserEvents
 
 __all__ = ["Control"]
 
 _LONGEST_OFFSET_MS = 7 * 24 * 3_600_000
 
 
+class Exchange(Protocol):
+    """What of the venue there is to control."""
+
+    markets: dict[str, Market]
+    clock: VenueClock
+    faults: Faults
+    ledger: Ledger
+    weight: RequestWeight
+    counts: OrderCount
+    events: UserEvents
+    asked: RequestCounts
+    engine: MatchingEngine
+
+
 class Control:
     """Sets what a test wants set. Wrong input is answered with 400 and a sentence, and changes nothing."""
 
-    def __init__(
-        self,
-        markets: Mapping[str, Market],
-        clock: VenueClock,
-        faults: Faults,
-        ledger: Ledger,
-        weight: RequestWeight,
-        cut_streams: Callable[[], int],
-    ) -> None:
+    def __init__(self, exchange: Exchange, cut_streams: Callable[[], int]) -> None:
         self.fills: dict[str, FillPlan] = {}
-        self._markets = markets
-        self._clock = clock
-        self._faults = faults
-        self._ledger = ledger
-        self._weight = weight
+        self._exchange = exchange
+        self._markets = exchange.markets
+        self._clock = exchange.clock
+        self._faults = exchange.faults
+        self._ledger = exchange.ledger
         self._cut_streams = cut_streams
 
     def add_routes(self, application: web.Application) -> None:
         router = application.router
         router.add_get("/_control/ledger", self._show_ledger)
+        router.add_get("/_control/requests", self._show_requests)
+        router.add_delete("/_control/requests", self._forget_requests)
         router.add_get("/_control/faults", self._show_faults)
         router.add_delete("/_control/faults", self._clear_faults)
         router.add_delete("/_control/weight", self._forgive)
@@ -54,7 +66,10 @@ class Control:
             "book": self._book,
             "clock": self._set_clock,
             "fills": self._fills,
+            "accounts": self._open_account,
             "balance": self._balance,
+            "keys": self._keys,
+            "commission": self._commission,
             "faults": self._plan_fault,
             "reset": self._reset,
             "streams": self._streams,
@@ -64,7 +79,17 @@ class Control:
 
     async def _show_ledger(self, request: web.Request) -> web.Response:
         del request
+        self._exchange.engine.refresh()
         return web.json_response(self._ledger.document())
+
+    async def _show_requests(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._exchange.asked.document())
+
+    async def _forget_requests(self, request: web.Request) -> web.Response:
+        del request
+        self._exchange.asked.clear()
+        return web.json_response({})
 
     async def _show_faults(self, request: web.Request) -> web.Response:
         del request
@@ -77,7 +102,8 @@ class Control:
 
     async def _forgive(self, request: web.Request) -> web.Response:
         del request
-        self._weight.forgive()
+        self._exchange.weight.forgive()
+        self._exchange.counts.clear()
         return web.json_response({})
 
     def _price(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -103,19 +129,50 @@ class Control:
     def _fills(self, body: dict[str, Any]) -> dict[str, Any]:
         symbol = self._market(body).instrument.symbol
         plan = self.fills[symbol] = FillPlan.read(body)
-        return {"symbol": symbol, "mode": plan.mode, "parts": plan.parts, "seconds": plan.seconds}
+        return {"symbol": symbol} | plan.document()
+
+    def _open_account(self, body: dict[str, Any]) -> dict[str, Any]:
+        api_key, secret, balances = body.get("apiKey"), body.get("secret"), body.get("balances", {})
+        if not isinstance(api_key, str) or not isinstance(secret, str) or not isinstance(balances, dict):
+            raise ValueError("an account has an apiKey, a secret and balances such as {'USDT': '1000'}")
+        held = {asset: decimal(_amount(free, asset)) for asset, free in cast("dict[str, Any]", balances).items()}
+        self._ledger.open(api_key, secret, held)
+        return {"apiKey": api_key}
 
     def _balance(self, body: dict[str, Any]) -> dict[str, Any]:
-        api_key, asset = body.get("apiKey"), body.get("asset")
-        account = self._ledger.accounts.get(api_key) if isinstance(api_key, str) else None
-        if account is None:
-            raise ValueError("apiKey is none of the venue's accounts")
+        account, asset = self._account(body), body.get("asset")
         if not isinstance(asset, str) or not asset:
             raise ValueError("asset is an asset's name, such as USDT")
         free = body.get("free")
-        _amount(free, "free")
-        account.balance(asset).free = Decimal(cast("str", free))
-        return {"apiKey": api_key, "asset": asset, "free": free}
+        more = _amount(free, "free") - account.free(asset)
+        account.receive(asset, more)
+        self._exchange.events.deposit(account, asset, more)
+        self._exchange.engine.finish()
+        return {"apiKey": account.api_key, "asset": asset, "free": free}
+
+    def _keys(self, body: dict[str, Any]) -> dict[str, Any]:
+        account, revoked = self._account(body), body.get("revoked")
+        if not isinstance(revoked, bool):
+            raise ValueError("revoked is true or false")
+        account.revoked = revoked
+        self._ledger.note_account(account)
+        return {"apiKey": account.api_key, "revoked": revoked}
+
+    def _commission(self, body: dict[str, Any]) -> dict[str, Any]:
+        account, bnb = self._account(body), body.get("bnb", False)
+        rate = _amount(body.get("rate", plain(STANDARD_RATE)), "rate")
+        if not isinstance(bnb, bool) or rate > ONE // 10:
+            raise ValueError("bnb is true or false, rate a part as text, such as '0.001', and '0.1' at most")
+        account.pays_in_bnb, account.rate = bnb, rate
+        self._ledger.note_account(account)
+        return {"apiKey": account.api_key, "bnb": bnb, "rate": plain(rate)}
+
+    def _account(self, body: dict[str, Any]) -> Account:
+        api_key = body.get("apiKey")
+        account = self._ledger.accounts.get(api_key) if isinstance(api_key, str) else None
+        if account is None:
+            raise ValueError("apiKey is none of the venue's accounts")
+        return account
 
     def _plan_fault(self, body: dict[str, Any]) -> dict[str, Any]:
         fault = Fault.read(body)
@@ -128,9 +185,14 @@ class Control:
         return {}
 
     def _streams(self, body: dict[str, Any]) -> dict[str, Any]:
-        if body != {"drop": True}:
-            raise ValueError('the only thing to do to the streams is {"drop": true}')
-        return {"dropped": self._cut_streams()}
+        if body == {"drop": True}:
+            return {"dropped": self._cut_streams()}
+        mode = body.get("user")
+        if mode not in MODES or len(body) > 1:
+            raise ValueError(
+                f'public streams know {{"drop": true}}, user data streams {{"user": …}}: {", ".join(MODES)}'
+            )
+        return {"user": mode, "subscriptions": self._exchange.events.disturb(mode)}
 
     def _market(self, body: dict[str, Any]) -> Market:
         symbol = body.get("symbol")

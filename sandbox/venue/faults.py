@@ -10,9 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
+from sandbox.venue.arrival import arrival
+
 __all__ = ["KINDS", "Fault", "Faults"]
 
-KINDS = ("hang", "drop", "truncate", "html", "status", "delay")
+KINDS = ("hang", "drop", "truncate", "html", "status", "delay", "queue")
 _HANG_SECONDS = 60.0
 _HTML = "<html><head><title>venue</title></head><body><h1>Please try again later.</h1></body></html>"
 _MESSAGES = {
@@ -38,7 +40,8 @@ class Fault:
 
     `hang`: no answer for `seconds`, then the connection closes. `drop`: it closes at once. `truncate`: half a
     body. `html`: a page with `status` (200). `status`: an error with `status` (503), and `code` where given.
-    `delay`: the right answer, `seconds` late. `execute`: the request is carried out first all the same.
+    `delay`: the right answer, `seconds` late. `queue`: the request waits for `seconds` before it is carried out; a
+    signed one is then too late when its window is over. `execute`: it is carried out first, whatever the answer.
     """
 
     kind: str
@@ -135,10 +138,13 @@ class Faults:
     async def befall(self, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answers, or does not answer, as the fault says."""
         answer: web.StreamResponse | None = None
+        if fault.kind == "queue":
+            arrival.get().held_seconds = _HANG_SECONDS if fault.seconds is None else fault.seconds
+            return await handler(request)
         if fault.execute or fault.kind == "delay":
             answer = await handler(request)
         if fault.kind in ("hang", "delay"):
-            await self._wait(_HANG_SECONDS if fault.seconds is None else fault.seconds)
+            await self.wait(_HANG_SECONDS if fault.seconds is None else fault.seconds)
         if fault.kind == "delay":
             assert answer is not None
             return answer
@@ -150,7 +156,10 @@ class Faults:
             await self._begin(request, answer)
         return self._cut(request)
 
-    async def _wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
+        """Waits, until the faults are cleared at the latest."""
+        if not seconds:
+            return
         try:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-__all__ = ["E8", "ONE", "decimal", "exact", "text"]
+__all__ = ["E8", "ONE", "decimal", "exact", "plain", "text", "times"]
 
 E8 = int
 """An amount in units of 1e-8."""
@@ -22,6 +22,16 @@ def text(amount: E8) -> str:
 def decimal(amount: E8) -> Decimal:
     """The amount as an exact Decimal."""
     return Decimal(amount).scaleb(-8)
+
+
+def plain(amount: E8) -> str:
+    """The amount without needless zeros."""
+    return f"{decimal(amount).normalize():f}"
+
+
+def times(price: E8, quantity: E8) -> E8:
+    """Their product, cut off after eight decimals."""
+    return price * quantity // ONE
 
 
 def exact(amount: str | Decimal) -> E8:

@@ -8,7 +8,18 @@ from typing import Any, Literal
 
 from sandbox.venue.fixed_point import E8, ONE, text
 
-__all__ = ["ORDER_TYPES", "Instrument"]
+__all__ = [
+    "DEFAULT_SELF_TRADE_PREVENTION",
+    "MAX_ALGO_ORDERS",
+    "MAX_ORDERS",
+    "MAX_ORDER_LISTS",
+    "MULTIPLIER_DOWN",
+    "MULTIPLIER_UP",
+    "ORDER_TYPES",
+    "SELF_TRADE_PREVENTIONS",
+    "TRAILING_DELTAS",
+    "Instrument",
+]
 
 ORDER_TYPES = (
     "LIMIT",
@@ -19,6 +30,14 @@ ORDER_TYPES = (
     "TAKE_PROFIT",
     "TAKE_PROFIT_LIMIT",
 )
+DEFAULT_SELF_TRADE_PREVENTION = "EXPIRE_MAKER"
+SELF_TRADE_PREVENTIONS = ("NONE", "EXPIRE_TAKER", DEFAULT_SELF_TRADE_PREVENTION, "EXPIRE_BOTH", "DECREMENT")
+MULTIPLIER_UP = "5"
+MULTIPLIER_DOWN = "0.2"
+TRAILING_DELTAS = (10, 2000)
+MAX_ORDERS = 200
+MAX_ALGO_ORDERS = 5
+MAX_ORDER_LISTS = 20
 _LARGEST_NOTIONAL = 9_000_000 * ONE
 _BEYOND_LARGEST_NOTIONAL = 200  # a LOT_SIZE maximum binds long after NOTIONAL does
 
@@ -56,6 +75,14 @@ class Instrument:
         return int.from_bytes(digest, "big")
 
     @property
+    def max_price(self) -> E8:
+        return self.tick * 10_000_000_000 if self.tick < 100 else self.tick * 100_000_000
+
+    @property
+    def max_notional(self) -> E8:
+        return _LARGEST_NOTIONAL
+
+    @property
     def max_quantity(self) -> E8:
         return self._whole_steps(_LARGEST_NOTIONAL * _BEYOND_LARGEST_NOTIONAL)
 
@@ -73,7 +100,7 @@ class Instrument:
             {
                 "filterType": "PRICE_FILTER",
                 "minPrice": text(self.tick),
-                "maxPrice": text(self.tick * 10_000_000_000 if self.tick < 100 else self.tick * 100_000_000),
+                "maxPrice": text(self.max_price),
                 "tickSize": text(self.tick),
             },
             {
@@ -91,30 +118,30 @@ class Instrument:
             },
             {
                 "filterType": "TRAILING_DELTA",
-                "minTrailingAboveDelta": 10,
-                "maxTrailingAboveDelta": 2000,
-                "minTrailingBelowDelta": 10,
-                "maxTrailingBelowDelta": 2000,
+                "minTrailingAboveDelta": TRAILING_DELTAS[0],
+                "maxTrailingAboveDelta": TRAILING_DELTAS[1],
+                "minTrailingBelowDelta": TRAILING_DELTAS[0],
+                "maxTrailingBelowDelta": TRAILING_DELTAS[1],
             },
             {
                 "filterType": "PERCENT_PRICE_BY_SIDE",
-                "bidMultiplierUp": "5",
-                "bidMultiplierDown": "0.2",
-                "askMultiplierUp": "5",
-                "askMultiplierDown": "0.2",
+                "bidMultiplierUp": MULTIPLIER_UP,
+                "bidMultiplierDown": MULTIPLIER_DOWN,
+                "askMultiplierUp": MULTIPLIER_UP,
+                "askMultiplierDown": MULTIPLIER_DOWN,
                 "avgPriceMins": 5,
             },
             {
                 "filterType": "NOTIONAL",
                 "minNotional": text(self.min_notional),
                 "applyMinToMarket": True,
-                "maxNotional": text(_LARGEST_NOTIONAL),
+                "maxNotional": text(self.max_notional),
                 "applyMaxToMarket": False,
                 "avgPriceMins": 5,
             },
-            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
-            {"filterType": "MAX_NUM_ORDER_LISTS", "maxNumOrderLists": 20},
-            {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": 5},
+            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": MAX_ORDERS},
+            {"filterType": "MAX_NUM_ORDER_LISTS", "maxNumOrderLists": MAX_ORDER_LISTS},
+            {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": MAX_ALGO_ORDERS},
         ]
 
     def description(self, *, permission_sets: bool = True) -> dict[str, Any]:
@@ -144,6 +171,6 @@ class Instrument:
             "filters": self.filters(),
             "permissions": [],
             "permissionSets": [["SPOT"]] if permission_sets else [],
-            "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-            "allowedSelfTradePreventionModes": ["NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT"],
+            "defaultSelfTradePreventionMode": DEFAULT_SELF_TRADE_PREVENTION,
+            "allowedSelfTradePreventionModes": list(SELF_TRADE_PREVENTIONS),
         }

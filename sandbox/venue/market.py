@@ -89,6 +89,11 @@ class Market:
         """The price a test has set, while it holds."""
         return self._held
 
+    @property
+    def still(self) -> bool:
+        """Whether the price stays where a test holds it, with the venue's own quotes around it."""
+        return self._held is not None and self._set_book is None
+
     def slot(self, moment: int) -> int:
         return (moment + self._phase) // self._pace
 

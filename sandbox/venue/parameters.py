@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 from multidict import MultiMapping
 
 from sandbox.venue import refusal
+from sandbox.venue.fixed_point import E8, exact
 from sandbox.venue.market import Market
 
 __all__ = ["Parameters"]
@@ -17,20 +18,32 @@ __all__ = ["Parameters"]
 _SYMBOL = "^[A-Z0-9-_.]{1,20}$"
 _SYMBOLS = '^\\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}){0,1}\\]$'
 _INTEGER = "^[0-9]{1,20}$"
+_AMOUNT = "^([0-9]{1,20})(\\.[0-9]{1,20})?$"
+_CLIENT_ID = "^[a-zA-Z0-9-_]{1,36}$"
+_DECIMALS = 8
 _STATUSES = frozenset({"TRADING", "HALT", "BREAK"})
 
 
 class Parameters:
     """The parameters of one request, each a single text. Every reader raises VenueError.
 
-    Made with the names the endpoint knows; any other is refused with -1101, a repeated or empty one with -1101
-    or -1105.
+    Made with the names the endpoint knows; any other is refused with -1101 (of a signed request, with -1104), a
+    repeated or empty one with -1101 or -1105.
     """
 
-    def __init__(self, sent: MultiMapping[str], known: tuple[str, ...], markets: Mapping[str, Market]) -> None:
+    def __init__(
+        self,
+        sent: MultiMapping[str],
+        known: Collection[str],
+        markets: Mapping[str, Market],
+        *,
+        signed: bool = False,
+    ) -> None:
         self._values: dict[str, str] = {}
         self._markets = markets
         unknown = [name for name in sent if name not in known]
+        if unknown and signed:
+            raise refusal.unread_parameters(len(sent) - len(unknown), len(sent))
         if unknown:
             raise refusal.too_many_parameters(len(set(sent) - set(unknown)), len(sent))
         for name, value in sent.items():
@@ -54,6 +67,39 @@ class Parameters:
         if not re.fullmatch(_INTEGER, value):
             raise refusal.illegal_characters(name, _INTEGER)
         return int(value)
+
+    def amount(self, name: str) -> E8 | None:
+        """An amount above zero."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not re.fullmatch(_AMOUNT, value):
+            raise refusal.illegal_characters(name, _AMOUNT)
+        if len(value.partition(".")[2].rstrip("0")) > _DECIMALS:
+            raise refusal.too_much_precision(name)
+        amount = exact(value)
+        if not amount:
+            raise refusal.invalid_value(name)
+        return amount
+
+    def client_id(self, name: str) -> str | None:
+        """An id that a client chose."""
+        value = self._values.get(name)
+        if value is not None and not re.fullmatch(_CLIENT_ID, value):
+            raise refusal.illegal_characters(name, _CLIENT_ID)
+        return value
+
+    def required(self, name: str) -> str:
+        if name not in self._values:
+            raise refusal.missing_parameter(name)
+        return self._values[name]
+
+    def choice(self, name: str, known: Collection[str], wrong: refusal.VenueError) -> str | None:
+        """One of the values known; raises `wrong` for any other."""
+        value = self._values.get(name)
+        if value is not None and value not in known:
+            raise wrong
+        return value
 
     def limit(self, default: int, largest: int) -> int:
         """How many to answer; more than the largest is taken for the largest."""

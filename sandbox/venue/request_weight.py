@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from multidict import MultiMapping
+from aiohttp import web
+from multidict import CIMultiDict, MultiMapping
 
 from sandbox.venue.refusal import VenueError
 
@@ -37,11 +38,16 @@ _CONNECTIONS_MS = 300_000
 
 
 class TooMuch(VenueError):
-    """Refused for its weight; `retry_after` in seconds."""
+    """Refused for asking too much; `retry_after` in seconds."""
 
-    def __init__(self, status: int, message: str, retry_after: int) -> None:
-        super().__init__(-1003, message, status)
+    def __init__(self, status: int, message: str, retry_after: int, code: int = -1003) -> None:
+        super().__init__(code, message, status)
         self.retry_after = retry_after
+
+    def response(self) -> web.Response:
+        response = super().response()
+        response.headers["Retry-After"] = str(self.retry_after)
+        return response
 
 
 @dataclass
@@ -66,6 +72,12 @@ class RequestWeight:
         """What that address has used in this minute."""
         known = self._addresses.get(address)
         return known.used if known and known.minute == self._now_ms() // _MINUTE_MS else 0
+
+    def show(self, address: str, headers: CIMultiDict[str]) -> None:
+        """Writes what that address has used into the headers of an answer."""
+        used = str(self.used(address))
+        headers["X-MBX-USED-WEIGHT"] = used
+        headers["X-MBX-USED-WEIGHT-1M"] = used
 
     def charge(self, address: str, weight: int) -> None:
         """Books the weight. Raises TooMuch with 429 past the limit, with 418 while banned for going on."""
