@@ -11,7 +11,7 @@ export type Verb = (request: Request, around: Surroundings) => Promise<unknown>;
 const MOST_CHARACTERS = 8192;
 const CORS = {
   "Access-Control-Allow-Origin": "*",
-  "Access-Control-Allow-Headers": "authorization, x-client-info, apikey, content-type",
+  "Access-Control-Allow-Headers": "authorization, x-client-info, apikey, content-type, x-region",
   "Access-Control-Allow-Methods": "POST, OPTIONS",
 };
 
