@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal as signals
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -25,12 +27,13 @@ from streams.in_hand import InHand
 from streams.intake import Intake
 from streams.outcome import Deferred, Dropped, Failed, InDoubt, Opened, Outcome, Resting, TurnedAway
 from streams.pipeline import Pipeline, positions_opened
-from streams.ports import Hint
+from streams.ports import Exchange, Hint
 from streams.recovery import Recovery
 from streams.tracker import Tracker, TrackingSettings
 from worker.adapters import realtime
-from worker.adapters.ccxt_exchange import CcxtMarket
+from worker.adapters.ccxt_exchange import CcxtExchange, CcxtMarket
 from worker.adapters.clock import SystemClock
+from worker.adapters.edge_keyring import EdgeKeyring
 from worker.adapters.paper_exchange import PaperExchange
 from worker.adapters.supabase_store import SupabaseStore, connect_store
 from worker.config import Settings, SettingsError
@@ -67,18 +70,50 @@ class App:
             settings.modes,
             settings.max_signal_age,
         )
-        market = CcxtMarket(clock, settings.exchange_base_url)
-        await market.start()
-        try:
-            return await self._serve(store, market, clock)
-        finally:
-            await market.close()
-            await store.close()
+        async with AsyncExitStack() as open_:
+            open_.push_async_callback(store.close)
+            markets = await self._markets(clock, open_)
+            exchanges = self._exchanges(markets, clock, open_)
+            return await self._serve(store, markets, exchanges, clock)
 
-    async def _serve(self, store: SupabaseStore, market: CcxtMarket, clock: SystemClock) -> int:
+    async def _markets(self, clock: SystemClock, open_: AsyncExitStack) -> dict[str, CcxtMarket]:
+        """The market of each mode: paper has the live one's prices; the testnet is a world of its own."""
+        base_url = self._settings.exchange_base_url
+        markets: dict[str, CcxtMarket] = {}
+        for mode in self._settings.modes:
+            testnet = mode == "testnet" and base_url is None
+            kind = "testnet" if testnet else "shared"
+            if kind not in markets:
+                markets[kind] = CcxtMarket(clock, base_url, testnet)
+                open_.push_async_callback(markets[kind].close)
+                await markets[kind].start()
+            markets[mode] = markets[kind]
+        return {mode: markets[mode] for mode in self._settings.modes}
+
+    def _exchanges(
+        self, markets: Mapping[str, CcxtMarket], clock: SystemClock, open_: AsyncExitStack
+    ) -> dict[str, Exchange]:
+        """Where orders of each mode go: on paper nowhere, else to the venue under each user's own key."""
+        exchanges: dict[str, Exchange] = {}
+        settings = self._settings
+        keyring = EdgeKeyring(settings.supabase_url, settings.supabase_service_role_key.get_secret_value())
+        open_.push_async_callback(keyring.close)
+        for mode, market in markets.items():
+            if mode == "paper":
+                exchanges[mode] = PaperExchange(market, clock)
+            else:
+                venue = exchanges[mode] = CcxtExchange(market, keyring, clock)
+                open_.push_async_callback(venue.close)
+        return exchanges
+
+    async def _serve(
+        self,
+        store: SupabaseStore,
+        markets: Mapping[str, CcxtMarket],
+        exchanges: Mapping[str, Exchange],
+        clock: SystemClock,
+    ) -> int:
         settings, in_hand = self._settings, InHand()
-        exchanges = {"paper": PaperExchange(market, clock)}
-        markets = {"paper": market}
         intake = Intake(store, clock, self._alarm)
         tracking = TrackingSettings(
             settings.poll_interval, settings.max_execution_time, round(settings.unknown_margin_seconds * 1000)
@@ -115,7 +150,7 @@ class App:
         )
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         subscription = self._subscribe(pipeline, done)
-        readiness = asyncio.create_task(self._say_ready(market), name="say ready")
+        readiness = asyncio.create_task(self._say_ready(markets), name="say ready")
         await self._until_stopped_or(done)
         readiness.cancel()
         code = await self._drain(pipeline, intake, done)
@@ -150,9 +185,10 @@ class App:
                 return True
         return False
 
-    async def _say_ready(self, market: CcxtMarket) -> None:
+    async def _say_ready(self, markets: Mapping[str, CcxtMarket]) -> None:
         """Say so once signals can be traded; before that the table is answered only where rows alone decide."""
-        await market.loaded.wait()
+        for market in markets.values():
+            await market.loaded.wait()
         log.info("ready", modes=list(self._settings.modes), realtime=self._settings.realtime)
 
     async def _until_stopped_or(self, done: asyncio.Future[None]) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MODES = ("paper", "testnet", "live")
-SERVED = ("paper",)
+SERVED = ("paper", "testnet")
 """The modes that this release trades in; a signal of another is answered with `mode_not_allowed`."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

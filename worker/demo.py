@@ -72,7 +72,8 @@ class Progress:
             caption_justify="left",
         )
         for heading in ("signal", "status", "quantity", "entry", "stop", "target", "ms"):
-            table.add_column(heading, justify="left" if heading in ("signal", "status") else "right", no_wrap=True)
+            left = heading in ("signal", "status")
+            table.add_column(heading, justify="left" if left else "right", no_wrap=True, min_width=4)
         for signal_id, row in self.signals.items():
             position = self.positions.get(signal_id, {})
             table.add_row(
@@ -98,13 +99,14 @@ async def demonstrate(signals: int, mode: str, as_json: bool) -> int:
                 worker = ("-m", "worker", "run", f"--env-file={env_file}", "--log-format=json")
                 async with _process("the worker", worker, "stderr"):
                     status.stop()
-                    progress = await _trade(env, signals, console)
+                    progress = await _trade(env, signals, mode, console)
     return _summarise(progress, mode, as_json, console)
 
 
-async def _trade(env: Mapping[str, str], count: int, console: Console) -> Progress:
+async def _trade(env: Mapping[str, str], count: int, mode: str, console: Console) -> Progress:
     progress = Progress(count)
     async with httpx.AsyncClient(base_url=f"{env['SUPABASE_URL']}/rest/v1/", timeout=10.0) as client:
+        await _set_mode(client, env, mode)
         sending = asyncio.create_task(_send(client, env, count))
         with Live(progress.table(), console=console, refresh_per_second=10, transient=False) as live:
             try:
@@ -121,6 +123,16 @@ async def _trade(env: Mapping[str, str], count: int, console: Console) -> Progre
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
     return progress
+
+
+async def _set_mode(client: httpx.AsyncClient, env: Mapping[str, str], mode: str) -> None:
+    """Move both traders to the mode, as their owners do it."""
+    for user in "AB":
+        headers = {"apikey": env["SUPABASE_ANON_KEY"], "Authorization": f"Bearer {env[f'SANDBOX_USER_{user}_TOKEN']}"}
+        wanted = {"p_trader_id": env[f"SANDBOX_USER_{user}_TRADER_ID"], "p_mode": mode}
+        answer = await client.post("rpc/set_trader_mode", json=wanted, headers=headers)
+        if answer.is_error:
+            raise DemoError(f"user {user}'s trader could not be set to {mode}: {answer.json().get('message')}")
 
 
 async def _send(client: httpx.AsyncClient, env: Mapping[str, str], count: int) -> None:
