@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
@@ -19,9 +20,10 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=54400, help="0 for any free one (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="prices follow from it (default: %(default)s)")
     parser.add_argument("--symbols", type=int, default=24, help="how many to list (default: %(default)s)")
+    parser.add_argument("--journal", type=Path, help="file that keeps accounts and orders over a restart")
     asked = parser.parse_args()
     try:
-        asyncio.run(_serve(Venue(asked.seed, asked.symbols), asked.host, asked.port))
+        asyncio.run(_serve(Venue(asked.seed, asked.symbols, asked.journal), asked.host, asked.port))
     except (ValueError, OverflowError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

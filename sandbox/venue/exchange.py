@@ -144,6 +144,7 @@ class Venue:
         self._control.add_routes(application)
         application.on_startup.append(self._on_startup)
         application.on_shutdown.append(self._on_shutdown)
+        application.on_cleanup.append(self._on_cleanup)
         return application
 
     def _signed_operations(self) -> list[Operation]:
@@ -161,6 +162,11 @@ class Venue:
     async def _on_shutdown(self, application: web.Application) -> None:
         del application
         await self.stop()
+
+    async def _on_cleanup(self, application: web.Application) -> None:
+        del application
+        if self._journal:  # not before: until now a request could still be carried out
+            self._journal.close()
 
     @web.middleware
     async def _receiving(self, request: web.Request, handler: Handler) -> web.StreamResponse:

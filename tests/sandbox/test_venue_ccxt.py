@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any
 
 import ccxt  # pyright: ignore[reportMissingTypeStubs]
 import pytest
-from ccxt.pro import binance  # pyright: ignore[reportMissingTypeStubs]
 
 from sandbox.venue.exchange import Venue
-from tests.sandbox.venue_client import MOMENT, SEED, Hands, Served, play, serving
-
-BTC = "BTC/USDT"
-
-
-def _turned(addresses: Any, origin: str) -> Any:
-    if isinstance(addresses, dict):
-        tree = cast("dict[str, Any]", addresses)
-        return {name: _turned(address, origin) for name, address in tree.items()}
-    parts = urlsplit(str(addresses))
-    if not parts.scheme.startswith("ws"):
-        return origin + parts.path
-    # the class tells spot streams by `/stream` in their address
-    prefix = "/stream" if (parts.hostname or "").startswith(("stream.", "demo-stream")) else ""
-    return origin.replace("http", "ws") + prefix + parts.path
-
-
-@asynccontextmanager
-async def client(served: Served) -> AsyncGenerator[Any]:
-    """A ccxt.pro.binance with every one of its addresses turned to the venue."""
-    options = {"fetchCurrencies": False, "fetchMargins": False, "fetchMarkets": {"types": ["spot"]}}
-    exchange: Any = binance({"enableRateLimit": False, "options": options})
-    exchange.timeout_on_exit = 0
-    exchange.urls["api"] = _turned(exchange.urls["api"], served.origin)
-    try:
-        yield exchange
-    finally:
-        await exchange.close()
+from tests.sandbox.venue_client import MOMENT, SEED, Hands, play, serving
+from tests.sandbox.venue_trader import BTC, client
 
 
 @pytest.mark.parametrize("symbols", [24, 1500])
