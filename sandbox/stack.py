@@ -129,7 +129,11 @@ class Stack:
         credentials = Credentials.of(options.data)
         await self._migrate(server)
 
-        venue = Venue(options.seed, options.symbols)
+        try:
+            venue = Venue(options.seed, options.symbols, options.data / "venue.jsonl")
+        except ValueError as error:
+            raise StackFailed(str(error)) from None
+        self._exits.callback(venue.close)
         rest = self._rest = Rest(server.dsn_of("authenticator"), credentials.jwt_secret, options.data / "postgrest.log")
         realtime = Realtime(server.superuser_dsn, credentials.jwt_secret)
         users = Users(server.dsn_of("supabase_auth_admin"))

@@ -131,6 +131,11 @@ class Venue:
         )
         self._streams.close()
 
+    def close(self) -> None:
+        """Lets go of the journal, once nothing is served any more."""
+        if self._journal:
+            self._journal.close()
+
     def application(self) -> web.Application:
         """The venue's web application; its shutdown stops the venue."""
         application = web.Application(middlewares=[self._receiving])
@@ -165,8 +170,7 @@ class Venue:
 
     async def _on_cleanup(self, application: web.Application) -> None:
         del application
-        if self._journal:  # not before: until now a request could still be carried out
-            self._journal.close()
+        self.close()  # not before: until now a request could still be carried out
 
     @web.middleware
     async def _receiving(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -92,6 +92,8 @@ def test_killed_it_leaves_no_process_and_starts_again(start_sandbox: StartSandbo
     first = start_sandbox()
     with psycopg.connect(first.env["SUPABASE_DB_URL"]) as connection:
         connection.execute("create table public.kept as select 7 as n")
+    coins = {"apiKey": first.env["SANDBOX_USER_A_API_KEY"], "asset": "BTC", "free": "0.5"}
+    httpx.post(f"{first.env['EXCHANGE_BASE_URL']}/_control/balance", json=coins).raise_for_status()
     children = descendants(first.process.pid)
     assert any("postgrest" in command for command in children.values())
     first.process.kill()
@@ -99,6 +101,8 @@ def test_killed_it_leaves_no_process_and_starts_again(start_sandbox: StartSandbo
 
     second = start_sandbox(data=first.data)
     assert httpx.get(f"{second.url}/rest/v1/kept", headers=second.headers()).json() == [{"n": 7}]
+    held = httpx.get(f"{second.env['EXCHANGE_BASE_URL']}/_control/ledger").json()["balances"][coins["apiKey"]]
+    assert (held["BTC"]["free"], held["USDT"]["free"]) == ("0.5", "100000")
     second.end()
 
 
