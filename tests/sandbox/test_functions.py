@@ -109,7 +109,8 @@ def project(tmp_path: Path) -> Project:
 
 
 def _children() -> set[int]:
-    return {pid for pid, command in descendants(os.getpid()).items() if "index.ts" in command}
+    """The processes of this project's function: whole sandboxes may be running below this process too."""
+    return {pid for pid, command in descendants(os.getpid()).items() if "greet/index.ts" in command}
 
 
 def test_a_function_is_given_the_request_as_it_came(project: Project) -> None:
