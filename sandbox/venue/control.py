@@ -1,4 +1,10 @@
-"""The control endpoints under /_control, for tests and demonstrations alone."""
+"""The control endpoints under /_control, for tests and demonstrations alone.
+
+Beside price, book, clock, fills, faults, balance, reset and ledger there are `POST accounts {apiKey, secret,
+balances}`, `POST keys {apiKey, revoked}`, `POST commission {apiKey, bnb, rate}`, `POST streams {"drop": true}` for
+public streams and `{"user": mode, "seconds"}` for user data streams, `GET requests` (counts by endpoint and key; DELETE
+forgets them), and `DELETE weight`, which forgives every address and account what it has used.
+"""
 
 from __future__ import annotations
 
@@ -187,12 +193,14 @@ class Control:
     def _streams(self, body: dict[str, Any]) -> dict[str, Any]:
         if body == {"drop": True}:
             return {"dropped": self._cut_streams()}
-        mode = body.get("user")
-        if mode not in MODES or len(body) > 1:
+        mode, seconds = body.get("user"), body.get("seconds", 1)
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= 3600:
+            raise ValueError("seconds is a number from 0 to 3600")
+        if mode not in MODES or set(body) - {"user", "seconds"}:
             raise ValueError(
                 f'public streams know {{"drop": true}}, user data streams {{"user": …}}: {", ".join(MODES)}'
             )
-        return {"user": mode, "subscriptions": self._exchange.events.disturb(mode)}
+        return {"user": mode, "subscriptions": self._exchange.events.disturb(mode, seconds)}
 
     def _market(self, body: dict[str, Any]) -> Market:
         symbol = body.get("symbol")

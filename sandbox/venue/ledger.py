@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from sandbox.venue.accounts import Account, Balance
+from sandbox.venue.accounts import Account
 from sandbox.venue.fixed_point import plain, text
 from sandbox.venue.journal import Journal
 from sandbox.venue.ledger_record import account_state, list_state, order_state
@@ -100,7 +100,7 @@ class Ledger:
                 "orders": [order_state(order) for order in self._changed.values()],
                 "lists": [list_state(orders) for orders in self._changed_lists.values()],
             }
-            | self._balances(moved)
+            | self._balances(moved, only_touched=True)
         )
         self._changed.clear()
         self._changed_lists.clear()
@@ -191,12 +191,16 @@ class Ledger:
         self._changed.clear()
         self._changed_lists.clear()
 
-    def _balances(self, accounts: Iterable[Account]) -> dict[str, Any]:
-        held: dict[str, dict[str, Balance]] = {account.api_key: account.balances for account in accounts}
+    @staticmethod
+    def _balances(accounts: Iterable[Account], *, only_touched: bool = False) -> dict[str, Any]:
         return {
             "balances": {
-                key: {asset: [balance.free, balance.locked] for asset, balance in balances.items()}
-                for key, balances in held.items()
+                account.api_key: {
+                    asset: [balance.free, balance.locked]
+                    for asset, balance in account.balances.items()
+                    if asset in account.touched or not only_touched
+                }
+                for account in accounts
             }
         }
 
@@ -221,7 +225,6 @@ def _order_row(order: Order) -> Document:
         "executedQty": text(order.executed),
         "cummulativeQuoteQty": text(order.cost),
         "receivedNs": order.received_ns,
-        "timeInForce": order.terms.time_in_force,
     }
 
 

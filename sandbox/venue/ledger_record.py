@@ -84,12 +84,13 @@ def replay(ledger: Ledger, records: Iterable[Mapping[str, Any]], markets: Mappin
     locks: dict[int, Lock] = {}
     for record in records:
         if record.get("reset"):
-            orders.clear()
-            lists.clear()
+            for forgotten in (orders, lists, balances):
+                forgotten.clear()
         for kind, number in record.get("last", {}).items():
             ledger.last_ids[kind] = max(ledger.last_ids[kind], number)
         accounts |= {state["apiKey"]: state for state in record.get("accounts", ())}
-        balances |= record.get("balances", {})
+        for key, held in record.get("balances", {}).items():
+            balances.setdefault(key, {}).update(held)
         for state in record.get("orders", ()):
             orders[state["id"]] = state
             locks[state["lock"]["id"]] = Lock(**state["lock"])

@@ -63,6 +63,8 @@ class MatchingEngine:
         """Brings the orders of a symbol, or all, up to this moment."""
         for name in self._ledger.waiting_symbols() if symbol is None else (symbol,):
             self._evaluate_all(name)
+            if name in self._watches:
+                self._watch(name)
         self.finish()
 
     def finish(self) -> None:

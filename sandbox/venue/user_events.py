@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -11,7 +12,8 @@ from sandbox.venue.orders import Fill, Order, OrderList
 
 __all__ = ["MODES", "Listener", "UserEvents"]
 
-MODES = ("ok", "silent", "duplicate", "terminate", "drop")
+MODES = ("ok", "silent", "duplicate", "reorder", "late", "terminate", "drop")
+_ONCE = ("terminate", "drop")
 
 Event = dict[str, Any]
 
@@ -33,11 +35,14 @@ class Listener(Protocol):
 class UserEvents:
     """Hands an account's events to its listeners.
 
-    `mode`, for tests: `ok`; `silent`, nothing is sent; `duplicate`, everything is sent twice.
+    `mode`, for tests: `ok`; `silent`, nothing is sent; `duplicate`, everything is sent twice; `reorder`, of two events
+    the later comes first; `late`, everything comes `seconds` later.
     """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.mode = "ok"
+        self._seconds = 0.0
+        self._held: list[tuple[set[Listener], Event]] = []
         self._now_ms = now_ms
         self._listeners: dict[str, set[Listener]] = {}
         self._executions = 0
@@ -51,15 +56,18 @@ class UserEvents:
     def listening(self) -> list[Listener]:
         return [listener for listeners in self._listeners.values() for listener in listeners]
 
-    def disturb(self, mode: str) -> int:
+    def disturb(self, mode: str, seconds: float = 1.0) -> int:
         """Sets the mode; `drop` and `terminate` happen once. Returns how many subscriptions there were."""
         present = self.listening()
+        while self._held:
+            self._hand_out(*self._held.pop(0))
         for listener in present:
             if mode == "drop":
                 listener.cut()
             elif mode == "terminate":
                 listener.end()
-        self.mode = mode if mode in ("silent", "duplicate") else "ok"
+        self.mode = "ok" if mode in _ONCE else mode
+        self._seconds = seconds
         return len(present)
 
     def execution(
@@ -162,6 +170,18 @@ class UserEvents:
     def _send(self, listeners: set[Listener], event: Event) -> None:
         if self.mode == "silent":
             return
+        if self.mode == "late":
+            asyncio.get_running_loop().call_later(self._seconds, self._hand_out, listeners, event)
+            return
+        if self.mode == "reorder" and not self._held:
+            self._held.append((listeners, event))
+            return
+        for _ in range(2 if self.mode == "duplicate" else 1):
+            self._hand_out(listeners, event)
+        while self._held:
+            self._hand_out(*self._held.pop(0))
+
+    @staticmethod
+    def _hand_out(listeners: set[Listener], event: Event) -> None:
         for listener in tuple(listeners):
-            for _ in range(2 if self.mode == "duplicate" else 1):
-                listener.hear(event)
+            listener.hear(event)

@@ -174,7 +174,6 @@ def test_the_ledger_tells_of_every_order_with_its_arrival() -> None:
                 "symbol": "BTCUSDT",
                 "side": "BUY",
                 "type": "LIMIT",
-                "timeInForce": "GTC",
                 "status": "NEW",
                 "price": "99000.00000000",
                 "stopPrice": "0.00000000",

@@ -196,6 +196,22 @@ def test_the_stream_can_be_silent_doubled_ended_or_dropped() -> None:
     play(story())
 
 
+def test_events_can_come_late_and_in_another_order() -> None:
+    async def story() -> None:
+        async with trading() as trader, trader.hearing() as hear:
+            await trader.served.control("streams", user="reorder")
+            await trader.order(type="MARKET", quantity="0.001")
+            assert [(await hear()).get("x") for _ in range(2)] == ["TRADE", "NEW"]
+            await trader.served.control("streams", user="late", seconds=0.05)
+            assert (await hear())["e"] == "outboundAccountPosition"
+            second = await trader.order(type="MARKET", quantity="0.001")
+            heard = [await hear() for _ in range(3)]
+            assert [event.get("x") for event in heard] == ["NEW", "TRADE", None]
+            assert heard[0]["i"] == second["orderId"]
+
+    play(story())
+
+
 def test_a_session_is_opened_asked_and_closed() -> None:
     async def story() -> None:
         async with trading() as trader, trader.served.stream(f"{_WAY}?returnRateLimits=false") as socket:
