@@ -49,7 +49,8 @@ def test_parts_come_without_being_asked_for() -> None:
             while not trades or trades[-1]["X"] != "FILLED":
                 event = await hear()
                 trades += [event] if event.get("x") == "TRADE" else []
-            assert [trade["z"] for trade in trades] == ["0.01000000", "0.02000000", "0.03000000"]
+            # a part may take more than one level of the book
+            assert {"0.01000000", "0.02000000", "0.03000000"} <= {trade["z"] for trade in trades}
 
     play(story())
 

@@ -239,7 +239,8 @@ def test_unfilled_orders_are_counted_and_limited_and_filled_ones_forgiven() -> N
 
 def test_a_banned_address_may_not_trade() -> None:
     async def story() -> None:
-        async with trading() as trader:
+        # the clock stands, so that no new minute begins
+        async with trading(Venue(SEED, now_ms=Hands())) as trader:
             await trader.ccxt.load_markets()
             trader.served.venue.weight.charge("127.0.0.1", 5800)
             answers = [await trader.send("GET", "openOrders") for _ in range(23)]
