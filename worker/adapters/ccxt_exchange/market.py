@@ -22,6 +22,7 @@ from streams.domain.money import ZERO
 from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock, Keys
 from worker.adapters.ccxt_exchange.outcome import watch
+from worker.adapters.ccxt_exchange.request_budget import RequestBudget, Urgency
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -30,10 +31,11 @@ RELOAD_SECONDS = 3600.0
 RETRY_SECONDS = 3.0
 QUOTE_SECONDS = 1.0  # a streamed quote older than this is asked for anew
 BOOK_SECONDS = 0.1  # orders of one moment share one look at the book
-BOOK_LEVELS = 100  # request weight 5
+BOOK_LEVELS = 100
 UNUSED_SECONDS = 10.0
 CALL_SECONDS = 10.0
-BANNED_SECONDS = 60.0
+LISTING_WEIGHT, TIME_WEIGHT, QUOTE_WEIGHT, BOOK_WEIGHT = 20, 1, 2, 5
+"""Request weights of exchangeInfo, time, one symbol's bookTicker, and a depth of 100 levels."""
 CLOCK_IS_OFF = "-1021"
 ORDER_TIMEOUT_MS = 12_000
 """Binance gives an order up to 10 s; to wait less would make doubts of our own."""
@@ -71,10 +73,11 @@ class CcxtMarket:
         self._asked: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._used_at: dict[str, float] = {}
-        self._closed_until = 0.0
         self._subscribing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._venue_ahead_ms = 0
+        self.budget = RequestBudget(clock, self.venue_ms)
+        watch(self._exchange, self.budget.answered)
         self._learning_time = asyncio.Lock()
         self._clock_task: asyncio.Task[None] | None = None
         self.loaded = asyncio.Event()
@@ -134,7 +137,7 @@ class CcxtMarket:
     async def ask_time(self) -> None:
         """Learn how far the venue's clock is ahead of this machine's. Raises Transient."""
         asked = self._clock.now().timestamp() * 1000
-        said = int((await self._call(lambda: self._exchange.public_get_time()))["serverTime"])
+        said = int((await self._call(TIME_WEIGHT, lambda: self._exchange.public_get_time()))["serverTime"])
         self._venue_ahead_ms = round(said - (asked + self._clock.now().timestamp() * 1000) / 2)
 
     def instance(self, keys: Keys) -> Any:
@@ -151,19 +154,14 @@ class CcxtMarket:
         venue.urls["api"] = self._exchange.urls["api"]
         venue.session = self._session
         venue.set_markets_from_exchange(self._exchange)
-        return watch(venue)
+        return watch(venue, self.budget.answered)
 
-    async def guarded(self, request: Callable[[], Awaitable[R]]) -> R:
-        """Send a request of an account's, unless the venue asked for a pause. Raises Transient then, unsent."""
-        wait = self._closed_until - self._clock.monotonic()
-        if wait > 0:
-            raise Transient(f"the exchange asked for a pause; {wait:.0f} s are left")
+    async def guarded(self, weight: int, urgency: Urgency, request: Callable[[], Awaitable[R]]) -> R:
+        """Send a request of an account's where the budget has room. Raises Transient, unsent, where it has none."""
         try:
-            return await request()
+            with self.budget.spending(weight, urgency):
+                return await request()
         except errors.BaseError as error:
-            if getattr(error, "http_status", None) in (418, 429):
-                said = str(getattr(error, "retry_after", ""))
-                self._closed_until = self._clock.monotonic() + (float(said) if said.isdigit() else BANNED_SECONDS)
             if getattr(error, "venue_code", None) == CLOCK_IS_OFF and not self._learning_time.locked():
                 self._clock_task = asyncio.create_task(self._learn_time(), name="ask the venue's time")
             raise
@@ -173,7 +171,7 @@ class CcxtMarket:
             raw = await self._exchange.public_get_ticker_bookticker({"symbol": self.id_of(symbol)})
             return self._quote(symbol, raw["bidPrice"], raw["askPrice"])
 
-        quote = self._quotes[symbol] = await self._call(fetch)
+        quote = self._quotes[symbol] = await self._call(QUOTE_WEIGHT, fetch)
         return quote
 
     async def _fetch_book(self, symbol: str) -> Book:
@@ -181,7 +179,7 @@ class CcxtMarket:
             raw = await self._exchange.public_get_depth({"symbol": self.id_of(symbol), "limit": BOOK_LEVELS})
             return Book(symbol, _levels(raw["bids"]), _levels(raw["asks"]))
 
-        book = await self._call(fetch)
+        book = await self._call(BOOK_WEIGHT, fetch)
         self._books[symbol] = (self._clock.monotonic(), book)
         return book
 
@@ -200,30 +198,19 @@ class CcxtMarket:
             asked.add_done_callback(lambda _: self._asked.pop(key, None))
         return await asyncio.shield(asked)
 
-    async def _call(self, request: Callable[[], Awaitable[R]]) -> R:
+    async def _call(self, weight: int, request: Callable[[], Awaitable[R]]) -> R:
         """One public request, read whole. Raises Transient for whatever goes wrong: it changes nothing anywhere."""
-        wait = self._closed_until - self._clock.monotonic()
-        if wait > 0:
-            raise Transient(f"the exchange asked for a pause; {wait:.0f} s are left")
         try:
-            async with asyncio.timeout(CALL_SECONDS):
-                return await request()
-        except (errors.DDoSProtection, errors.RateLimitExceeded) as error:
-            self._pause()
-            raise Transient(f"the exchange asked for a pause: {error}") from error
+            with self.budget.spending(weight, Urgency.MARKET):
+                async with asyncio.timeout(CALL_SECONDS):
+                    return await request()
         except (*BROKEN_ANSWERS, errors.BaseError, aiohttp.ClientError, TimeoutError) as error:
             raise Transient(f"the exchange gave no market data: {type(error).__name__}: {error}") from error
-
-    def _pause(self) -> None:
-        """Keep quiet for as long as `Retry-After` says (Binance: 429 warns, 418 bans the address)."""
-        headers: Any = self._exchange.last_response_headers or {}
-        said = str(headers.get("Retry-After", ""))
-        self._closed_until = self._clock.monotonic() + (float(said) if said.isdigit() else BANNED_SECONDS)
 
     async def _keep_markets(self) -> None:
         while True:
             try:
-                markets = await self._call(self._fetch_markets)
+                markets = await self._call(LISTING_WEIGHT, self._fetch_markets)
                 self._exchange.set_markets(markets)
             except Transient as error:
                 log.warning("the exchange's markets could not be loaded: %s", error)

@@ -6,6 +6,7 @@ them like a refusal, some not at all. So whatever is not surely refused or surel
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -29,7 +30,11 @@ class NotFound(Exception):
     """The venue does not know the order, which proves nothing yet: its queries lag behind its orders."""
 
 
-def watch(exchange: Any) -> Any:
+Answered = Callable[[int, Mapping[str, str], str | None], None]
+"""Hears status, headers and venue code of each answer."""
+
+
+def watch(exchange: Any, answered: Answered) -> Any:
     """Have an instance note when a request leaves, tag each error with status and code, and raise odd answers."""
     handle_errors, handle_status, fetch = exchange.handle_errors, exchange.handle_http_status_code, exchange.fetch
 
@@ -37,24 +42,23 @@ def watch(exchange: Any) -> Any:
         sent.set(True)
         return await fetch(url, method, headers, body)
 
-    def tagged(error: Any, status: int, response: Any) -> Any:
-        error.http_status = status
-        answer = cast("dict[str, Any]", response) if isinstance(response, dict) else {}
-        error.venue_code = str(answer["code"]) if "code" in answer else None
-        headers = cast("dict[str, str]", exchange.last_response_headers or {})
-        error.retry_after = headers.get("Retry-After", "")
+    def tagged(error: Any, status: int, code: str | None) -> Any:
+        error.http_status, error.venue_code = status, code
         return error
 
     def handle(
         status: int, reason: str, url: str, method: str, headers: Any, body: str, response: Any, *request: Any
     ) -> None:
+        answer = cast("dict[str, Any]", response) if isinstance(response, dict) else {}
+        code = str(answer["code"]) if "code" in answer else None
+        answered(status, headers or {}, code)
         try:
             handle_errors(status, reason, url, method, headers, body, response, *request)
             handle_status(status, reason, url, method, body)
         except errors.BaseError as error:
-            raise tagged(error, status, response) from error.__cause__
+            raise tagged(error, status, code) from error.__cause__
         if status >= 400 or not isinstance(response, dict | list):
-            raise tagged(errors.BadResponse(f"{method} {status}: no JSON, or a status unheard of"), status, response)
+            raise tagged(errors.BadResponse(f"{method} {status}: no JSON, or a status unheard of"), status, code)
 
     exchange.fetch, exchange.handle_errors = watched_fetch, handle
     return exchange

@@ -19,7 +19,9 @@ from streams.domain.signal import QUOTE_CURRENCY, Brief
 from streams.domain.sizing import Funds
 from streams.ports import Clock, Keyring, Keys
 from worker.adapters.ccxt_exchange.market import BROKEN_ANSWERS, CcxtMarket
+from worker.adapters.ccxt_exchange.order_count import OrderCount
 from worker.adapters.ccxt_exchange.outcome import NotFound, sent, sort_failure, sort_question
+from worker.adapters.ccxt_exchange.request_budget import Urgency
 
 R = TypeVar("R")
 
@@ -35,6 +37,8 @@ STATUSES = {
     "REJECTED": "failed",
 }
 MOST_TRADES = 1000  # a page of myTrades
+ACCOUNT_WEIGHT, ORDER_WEIGHT, TRADES_WEIGHT, SEND_WEIGHT = 20, 4, 5, 1
+"""Request weights of account, one order, one order's trades, and of placing or cancelling."""
 
 
 class CcxtExchange:
@@ -46,6 +50,7 @@ class CcxtExchange:
         self._clock = clock
         self._instances: dict[Account, tuple[Keys, Any]] = {}
         self._retired: list[Any] = []
+        self._count = OrderCount(clock)
 
     def now_ms(self) -> int | None:
         """The venue's clock."""
@@ -54,9 +59,12 @@ class CcxtExchange:
     async def funds(self, brief: Brief) -> Funds:
         """The free quote currency and the taker's fee, asked for now; with it, key and connection are at hand.
 
-        Raises Refused without a valid key, Transient where the venue does not answer.
+        Raises Refused without a valid key, Transient where the venue does not answer or takes no order of it now.
         """
-        answer = await self._asked(brief.account, lambda venue: venue.private_get_account({"omitZeroBalances": "true"}))
+        self._count.check_room(brief.account)
+        answer = await self._asked(
+            brief.account, ACCOUNT_WEIGHT, lambda venue: venue.private_get_account({"omitZeroBalances": "true"})
+        )
         try:
             free = {one["asset"]: Decimal(one["free"]) for one in answer["balances"]}
             return Funds(free.get(QUOTE_CURRENCY, ZERO), Decimal(answer["commissionRates"]["taker"]), at_venue=True)
@@ -84,6 +92,7 @@ class CcxtExchange:
         }
         if order.price is not None:
             request |= {"price": text(order.price), "timeInForce": order.time_in_force or "GTC"}
+        self._count.note(order.account)
         answer = await self._sent(order, lambda: venue.private_post_order(request))
         try:
             return await self._report(order, answer, answer.get("fills"))
@@ -94,7 +103,7 @@ class CcxtExchange:
         """What the venue says of the order; None where it does not know it, which proves nothing yet."""
         query = {"symbol": self._market.id_of(order.symbol), "origClientOrderId": order.client_order_id}
         try:
-            answer = await self._asked(order.account, lambda venue: venue.private_get_order(query))
+            answer = await self._asked(order.account, ORDER_WEIGHT, lambda venue: venue.private_get_order(query))
         except NotFound:
             return None
         return await self._report(order, answer, None)
@@ -138,7 +147,7 @@ class CcxtExchange:
 
     async def _trades(self, order: Order, number: str, executed: Decimal) -> list[Any]:
         query = {"symbol": self._market.id_of(order.symbol), "orderId": number, "limit": MOST_TRADES}
-        trades = await self._asked(order.account, lambda venue: venue.private_get_mytrades(query))
+        trades = await self._asked(order.account, TRADES_WEIGHT, lambda venue: venue.private_get_mytrades(query))
         if sum((Decimal(one["qty"]) for one in trades), ZERO) != executed:
             raise Transient("the exchange's trades lag behind its order")
         return trades
@@ -168,11 +177,11 @@ class CcxtExchange:
             held = self._instances[account] = (keys, self._market.instance(keys))
         return held[1]
 
-    async def _asked(self, account: Account, question: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _asked(self, account: Account, weight: int, question: Callable[[Any], Awaitable[Any]]) -> Any:
         """A signed question, which changes nothing. Raises NotFound, Rejected for a bad key, else Transient."""
         venue = await self._instance(account)
         try:
-            return await self._market.guarded(lambda: question(venue))
+            return await self._market.guarded(weight, Urgency.QUESTION, lambda: question(venue))
         except Transient:
             raise
         except Exception as error:
@@ -185,7 +194,7 @@ class CcxtExchange:
         """A signed request that changes something, sent once. Raises what `sort_failure` makes of a failure."""
         sent.set(False)
         try:
-            answer = await self._market.guarded(request)
+            answer = await self._market.guarded(SEND_WEIGHT, Urgency.ORDER, request)
         except Transient:
             raise
         except Exception as error:
