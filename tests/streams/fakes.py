@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -343,6 +343,7 @@ class FakeExchange(Faulty):
         super().__init__()
         self.clock = clock
         self.unheard_of: set[str] = set()
+        self.listeners: list[Callable[[str | None], None]] = []
         self.placed: list[UUID] = []
         self.underway: Counter[UUID] = Counter()
         self.most_underway: Counter[UUID] = Counter()
@@ -376,6 +377,15 @@ class FakeExchange(Faulty):
     async def cancel(self, order: Order) -> OrderReport | None:
         await self.enter("cancel")
         return None if order.client_order_id in self.unheard_of else self.answers["cancel"](order)
+
+    def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]:
+        self.listeners.append(heard)
+        return lambda: self.listeners.remove(heard)
+
+    def tell(self, client_order_id: str | None) -> None:
+        """Say by the stream that this order changed, or that any may have."""
+        for heard in tuple(self.listeners):
+            heard(client_order_id)
 
     def now_ms(self) -> int | None:
         """The venue's clock, where it has one."""

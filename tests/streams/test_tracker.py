@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
 from streams.domain.errors import Broken, Dismissed, Transient, Unknown
 from streams.outcome import Dropped, Failed, InDoubt, Opened, Resting
+from streams.tracker import LOOKS_A_SECOND, UNSURE_SECONDS
 from tests.domain import specimens
 from tests.streams import answers, fakes
 from tests.streams.virtual_loop import in_virtual_time
@@ -257,4 +259,70 @@ async def test_the_time_of_an_order_counts_from_its_admission() -> None:
     assert world.exchange.called("cancel") == []
     await passed(5)
     assert len(world.exchange.called("cancel")) == 1
+    await world.stop()
+
+
+@in_virtual_time
+async def test_news_of_an_order_is_looked_at_at_once() -> None:
+    world = await resting_world()
+    world.exchange.answers["look_up"] = answers.filled
+    world.exchange.tell("somebody else's")
+    await passed(0.01)
+    assert world.of(Opened) == []
+    world.exchange.tell(order_of(world).client_order_id)
+    await passed(0.01)
+    assert len(world.of(Opened)) == 1
+    await world.stop()
+    assert world.exchange.listeners == []
+
+
+@in_virtual_time
+async def test_a_stream_that_stands_again_has_every_order_looked_at() -> None:
+    world = await resting_world()
+    world.exchange.answers["look_up"] = answers.filled
+    world.exchange.tell(None)
+    await passed(0.01)
+    assert len(world.of(Opened)) == 1
+    await world.stop()
+
+
+@in_virtual_time
+async def test_news_that_the_venue_does_not_show_yet_is_looked_after_soon() -> None:
+    world = await resting_world()
+    world.exchange.tell(order_of(world).client_order_id)
+    await passed(0.01)
+    world.exchange.answers["look_up"] = answers.filled
+    await passed(UNSURE_SECONDS)
+    assert len(world.of(Opened)) == 1
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_fill_told_twice_and_too_late_is_booked_once() -> None:
+    world = await resting_world()
+    order = order_of(world)
+    world.exchange.answers["look_up"] = answers.filled
+    for _ in range(2):
+        world.exchange.tell(order.client_order_id)
+    await passed(0.01)
+    world.exchange.tell(order.client_order_id)
+    await passed(2 * POLL)
+    assert len(world.of(Opened)) == 1
+    assert len(world.store.called("record")) == 2
+    await world.stop()
+
+
+@in_virtual_time
+async def test_many_orders_share_the_looks_of_a_minute() -> None:
+    briefs = [
+        specimens.brief(number, user_id=UUID(int=number), order_type="limit", limit_price="100")
+        for number in range(1, 61)
+    ]
+    world = World(*briefs)
+    world.exchange.answers.update(place=answers.resting, look_up=answers.resting)
+    await world.start()
+    await passed(10)
+    before = len(world.exchange.called("look_up"))
+    await passed(30)
+    assert 0 < (len(world.exchange.called("look_up")) - before) / 30 <= LOOKS_A_SECOND
     await world.stop()

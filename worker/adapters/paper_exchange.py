@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
+from streams.domain.account import Account
 from streams.domain.errors import Broken
 from streams.domain.money import text
 from streams.domain.order import Fill, Order, OrderReport
@@ -52,6 +54,10 @@ class PaperExchange:
         reason = f"The limit of {text(order.price or Decimal(0))} was not reached within the time allowed."
         return self._report(order, "cancelled", (), reason)
 
+    def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]:  # noqa: ARG002
+        """Nothing happens to a paper order but by looking at it, so there is nothing to tell of."""
+        return _nothing
+
     def now_ms(self) -> int | None:
         """Paper has no clock of its own."""
         return None
@@ -91,3 +97,7 @@ class PaperExchange:
             failure_reason=reason if unfilled else None,
             known_fills=order.fills,
         )
+
+
+def _nothing() -> None:
+    """Nobody was told anything."""

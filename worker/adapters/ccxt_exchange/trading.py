@@ -22,6 +22,7 @@ from worker.adapters.ccxt_exchange.market import BROKEN_ANSWERS, CcxtMarket
 from worker.adapters.ccxt_exchange.order_count import OrderCount
 from worker.adapters.ccxt_exchange.outcome import NotFound, sent, sort_failure, sort_question
 from worker.adapters.ccxt_exchange.request_budget import Urgency
+from worker.adapters.ccxt_exchange.user_stream import Heard, UserStreams
 
 R = TypeVar("R")
 
@@ -51,6 +52,7 @@ class CcxtExchange:
         self._instances: dict[Account, tuple[Keys, Any]] = {}
         self._retired: list[Any] = []
         self._count = OrderCount(clock)
+        self._streams = UserStreams(self._instance, market.budget)
 
     def now_ms(self) -> int | None:
         """The venue's clock."""
@@ -106,7 +108,13 @@ class CcxtExchange:
             answer = await self._asked(order.account, ORDER_WEIGHT, lambda venue: venue.private_get_order(query))
         except NotFound:
             return None
-        return await self._report(order, answer, None)
+        report = await self._report(order, answer, None)
+        if report.status not in (
+            order.status,
+            "submitted",
+        ):  # the first word of an order may have come before the stream
+            self._streams.noticed(order.account, order.client_order_id)
+        return report
 
     async def cancel(self, order: Order) -> OrderReport | None:
         """Cancel what rests, then ask what became of it; cancelling twice is harmless."""
@@ -116,8 +124,13 @@ class CcxtExchange:
             await self._sent(order, lambda: venue.private_delete_order(request), confirms=False)
         return await self.look_up(order)
 
+    def listen(self, account: Account, heard: Heard) -> Callable[[], None]:
+        """Tell of the account's orders by its user data stream, as they change; the answer ends it."""
+        return self._streams.listen(account, heard)
+
     async def close(self) -> None:
         """Let every account's instance go; the session is the market's, and stays."""
+        await self._streams.close()
         instances = [*self._retired, *(venue for _, venue in self._instances.values())]
         self._instances.clear()
         self._retired.clear()
