@@ -12,7 +12,7 @@ from uuid import UUID
 from streams.domain.account import Account
 from streams.domain.errors import Refused
 from streams.domain.market import Book, MarketRules, Quote
-from streams.domain.order import Order, OrderReport
+from streams.domain.order import Order, OrderReport, Stamp
 from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
@@ -101,13 +101,15 @@ class Unfinished:
 
 
 class Store(Protocol):
-    """The database. Every call goes under the id last registered; `now_ms` is its clock in Unix milliseconds.
+    """The database. Every call goes under the id last registered; `now_ms` is its clock in Unix milliseconds,
+    `lease_ends_ms` when on it this worker's lease ends, as far as it heard.
 
     Raises Transient when no answer came (what was asked may have been done, and may be asked again), Dismissed when
     this worker was declared dead or does not hold the work, Broken when the answer cannot be.
     """
 
     def now_ms(self) -> int: ...
+    def lease_ends_ms(self) -> int: ...
     async def register(self, worker_id: UUID) -> None: ...
     async def heartbeat(self) -> Pulse: ...
     async def retire(self) -> None: ...
@@ -153,15 +155,15 @@ class Exchange(Protocol):
 
     `place` sends at most once. Raises Transient (surely not placed), Rejected (surely refused) or Unknown (it
     may be placed); anything else is Unknown too. `look_up` and `cancel` say None where the venue does not know the
-    order, which proves nothing yet. `listen` tells client ids of orders that change, None where any may have changed,
-    until its answer is called: a hint that may come late, twice or never. `now_ms` is the venue's clock in Unix
-    milliseconds, None where there is none.
+    order, which proves nothing yet; a cancel is signed with its stamp. `listen` tells client ids of orders that
+    change, None where any may have changed, until its answer is called: a hint that may come late, twice or never.
+    `now_ms` is the venue's clock in Unix milliseconds, None where there is none.
     """
 
     async def funds(self, brief: Brief) -> Funds: ...
     async def place(self, order: Order) -> OrderReport: ...
     async def look_up(self, order: Order) -> OrderReport | None: ...
-    async def cancel(self, order: Order) -> OrderReport | None: ...
+    async def cancel(self, order: Order, stamp: Stamp) -> OrderReport | None: ...
     def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]: ...
     def now_ms(self) -> int | None: ...
 

@@ -22,6 +22,7 @@ from streams.domain.errors import Transient
 from streams.domain.order import Order, OrderReport
 from streams.domain.reconcile import UNSURE, never_accepted, proven_absent
 from streams.in_hand import InHand
+from streams.leash import Leash
 from streams.outcome import Outcome, Resting
 from streams.ports import Clock, Exchange, Market, Store
 
@@ -39,11 +40,13 @@ LOOKS_A_SECOND = 12
 class TrackingSettings:
     """Seconds between looks at an order, and seconds after admission when what is left is cancelled.
 
-    `unknown_margin_ms`: how long after its window an order that cannot be found is proven never accepted.
+    `recv_window_ms`: how long a cancel is good for. `unknown_margin_ms`: how long after its window an order that
+    cannot be found is proven never accepted.
     """
 
     poll_interval: float
     max_execution_time: float
+    recv_window_ms: int
     unknown_margin_ms: int
 
 
@@ -60,6 +63,7 @@ class Tracker:
         in_hand: InHand,
     ) -> None:
         self._booking = Booking(store, markets)
+        self._leash = Leash(store, settings.recv_window_ms)
         self._exchanges = exchanges
         self._clock = clock
         self._settings = settings
@@ -144,7 +148,7 @@ class Tracker:
         """What is new of the order: looked up, or cancelled when its time is up; None where nothing is known yet."""
         exchange = self._exchanges[order.mode]
         if order.status not in UNSURE and self._clock.monotonic() >= cancel_at:
-            return await exchange.cancel(order)
+            return await exchange.cancel(order, self._leash.stamp(exchange))
         venue_ms = exchange.now_ms()  # before the question: the answer is of this moment or later
         report = await exchange.look_up(order)
         if report is None and venue_ms is not None and proven_absent(order, venue_ms, self._settings.unknown_margin_ms):

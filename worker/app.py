@@ -116,7 +116,10 @@ class App:
         settings, in_hand = self._settings, InHand()
         intake = Intake(store, clock, self._alarm)
         tracking = TrackingSettings(
-            settings.poll_interval, settings.max_execution_time, round(settings.unknown_margin_seconds * 1000)
+            settings.poll_interval,
+            settings.max_execution_time,
+            settings.recv_window_ms,
+            round(settings.unknown_margin_seconds * 1000),
         )
         tracker = Tracker(store, markets, exchanges, clock, tracking, in_hand)
         execution = Execution(

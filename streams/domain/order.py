@@ -39,6 +39,14 @@ def client_order_id(position_id: UUID, purpose: str, attempt: int = 1) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a signed request states of its time: the venue's clock in Unix milliseconds, and how long it is good for."""
+
+    signed_at_ms: int
+    recv_window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fill:
     """One execution: price per base unit, value in quote, the fee in its asset and in USDT."""
 

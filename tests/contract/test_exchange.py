@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from streams.domain.money import ZERO, floor_to
-from streams.domain.order import Order, OrderReport
+from streams.domain.order import Order, OrderReport, Stamp
 from streams.ports import Exchange, Market
 from tests.contract.venues import Venue, fake_venue, sandbox_venue
 from tests.domain import specimens
@@ -22,6 +22,7 @@ from worker.adapters.paper_exchange import PaperExchange
 SYMBOL = "BTC/USDT"
 QUANTITY = Decimal("0.01")
 ABOVE, BELOW = Decimal("1.01"), Decimal("0.5")
+STAMP = Stamp(0, 1000)
 
 
 @pytest.fixture(params=["fake", "venue"])
@@ -104,7 +105,7 @@ async def test_a_limit_below_the_market_rests_until_it_is_cancelled(venue: Broke
     seen = await venue.exchange.look_up(resting)
     assert seen is not None
     assert (seen.status, seen.fills) == ("submitted", ())
-    cancelled = await venue.exchange.cancel(resting)
+    cancelled = await venue.exchange.cancel(resting, STAMP)
     assert cancelled is not None
     assert (cancelled.status, cancelled.ended, cancelled.fills) == ("cancelled", True, ())
     assert cancelled.failure_code == "entry_not_filled"
@@ -133,7 +134,7 @@ async def test_one_at_rest_fills_at_its_own_price_when_the_market_is_there(venue
 @contract
 async def test_what_was_filled_before_a_cancel_is_no_failure(venue: Broker) -> None:
     order = await venue.order(BELOW, status="partially_filled", filled_quantity="0.004", total_value="1", fills=1)
-    report = await venue.exchange.cancel(order)
+    report = await venue.exchange.cancel(order, STAMP)
     assert report is not None
     assert (report.status, report.fills, report.failure_code) == ("cancelled", (), None)
 

@@ -14,7 +14,7 @@ from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Refused
 from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
-from streams.domain.order import ENDED, MOVES, Order, OrderReport
+from streams.domain.order import ENDED, MOVES, Order, OrderReport, Stamp
 from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief, PaperFunds
@@ -84,6 +84,8 @@ class FakeStore(Faulty):
         self.surplus = 0
         self.expired = False
         self.worker_ids: list[UUID] = []
+        self.lease_seconds = 10.0
+        self._beat_ms = 0
         self._dead: set[UUID] = set()
         self._answers: dict[UUID, Admission] = {}
         self.put(*briefs)
@@ -91,6 +93,10 @@ class FakeStore(Faulty):
     def now_ms(self) -> int:
         """The table's clock, in Unix milliseconds."""
         return now_ms(self._clock)
+
+    def lease_ends_ms(self) -> int:
+        """So long after the last heartbeat that was answered."""
+        return self._beat_ms + round(self.lease_seconds * 1000)
 
     def put(self, *briefs: Brief) -> None:
         """Insert signals that are ready."""
@@ -144,11 +150,13 @@ class FakeStore(Faulty):
     async def register(self, worker_id: UUID) -> None:
         await self.enter("register")
         self.worker_ids.append(worker_id)
+        self._beat_ms = self.now_ms()
 
     async def heartbeat(self) -> Pulse:
         await self.enter("heartbeat")
         if self.worker_ids[-1] in self._dead:
             return Pulse(False, frozenset(), 0)
+        self._beat_ms = self.now_ms()
         return Pulse(True, self._held(), self.surplus)
 
     async def retire(self) -> None:
@@ -343,6 +351,7 @@ class FakeExchange(Faulty):
         super().__init__()
         self.clock = clock
         self.unheard_of: set[str] = set()
+        self.stamps: list[Stamp] = []
         self.listeners: list[Callable[[str | None], None]] = []
         self.placed: list[UUID] = []
         self.underway: Counter[UUID] = Counter()
@@ -374,8 +383,9 @@ class FakeExchange(Faulty):
         await self.enter("look_up")
         return None if order.client_order_id in self.unheard_of else self.answers["look_up"](order)
 
-    async def cancel(self, order: Order) -> OrderReport | None:
+    async def cancel(self, order: Order, stamp: Stamp) -> OrderReport | None:
         await self.enter("cancel")
+        self.stamps.append(stamp)
         return None if order.client_order_id in self.unheard_of else self.answers["cancel"](order)
 
     def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from streams.tracker import LOOKS_A_SECOND, UNSURE_SECONDS
 from tests.domain import specimens
 from tests.streams import answers, fakes
 from tests.streams.virtual_loop import in_virtual_time
-from tests.streams.world import MAX_EXECUTION, POLL, RECHECK, World, passed
+from tests.streams.world import LEASE, MAX_EXECUTION, POLL, RECHECK, World, passed
 
 LIMIT = specimens.brief(1, order_type="limit", limit_price="100")
 
@@ -325,4 +325,19 @@ async def test_many_orders_share_the_looks_of_a_minute() -> None:
     before = len(world.exchange.called("look_up"))
     await passed(30)
     assert 0 < (len(world.exchange.called("look_up")) - before) / 30 <= LOOKS_A_SECOND
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_cancel_is_stamped_within_the_lease_or_not_sent() -> None:
+    world = await resting_world()
+    await passed(MAX_EXECUTION - 5)
+    world.store.take_down("heartbeat")
+    await passed(LEASE)
+    world.exchange.break_next("cancel", *[Transient("down")] * 100)
+    await passed(20)
+    assert world.exchange.called("cancel") == []
+    world.store.bring_up()
+    await passed(LEASE)
+    assert world.exchange.called("cancel") != []
     await world.stop()

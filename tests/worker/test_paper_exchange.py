@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from streams.domain.errors import Broken, Transient
-from streams.domain.order import Order, OrderReport
+from streams.domain.order import Order, OrderReport, Stamp
 from tests.domain import specimens
 from tests.streams.fakes import Book, FakeClock, FakeMarket
 from tests.streams.virtual_loop import in_virtual_time
 from worker.adapters.paper_exchange import PaperExchange
+
+STAMP = Stamp(0, 1000)
 
 
 class Venue:
@@ -128,16 +130,16 @@ async def test_every_report_says_which_fills_it_was_made_up_from() -> None:
     venue = Venue(("100", "0.1"))
     known = order(status="partially_filled", filled_quantity="0.4", fills=3)
     assert (await venue.exchange.look_up(known)).known_fills == 3
-    assert (await venue.exchange.cancel(known)).known_fills == 3
+    assert (await venue.exchange.cancel(known, STAMP)).known_fills == 3
     assert (await venue.exchange.place(order())).known_fills == 0
 
 
 @in_virtual_time
 async def test_a_cancel_ends_what_rests_and_keeps_what_was_filled() -> None:
     venue = Venue()
-    bare = await venue.exchange.cancel(order(status="submitted"))
+    bare = await venue.exchange.cancel(order(status="submitted"), STAMP)
     assert (bare.status, bare.fills, bare.failure_code) == ("cancelled", (), "entry_not_filled")
-    filled = await venue.exchange.cancel(order(status="partially_filled", filled_quantity="0.4", fills=1))
+    filled = await venue.exchange.cancel(order(status="partially_filled", filled_quantity="0.4", fills=1), STAMP)
     assert (filled.status, filled.fills, filled.failure_code) == ("cancelled", (), None)
 
 

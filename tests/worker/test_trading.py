@@ -14,7 +14,7 @@ from aiohttp import web
 
 from streams.domain.account import Account
 from streams.domain.errors import ExecutionError, Rejected, Transient, Unknown
-from streams.domain.order import Order
+from streams.domain.order import Order, Stamp
 from streams.ports import Keys
 from tests.domain import specimens
 from tests.worker.test_market_answers import LISTING, TICKER
@@ -23,6 +23,7 @@ from worker.adapters.clock import SystemClock
 
 SECRET = "secret-of-anna"
 SECONDS = 20.0
+STAMP = Stamp(1767225600000, 1000)
 Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
@@ -330,7 +331,7 @@ def test_an_order_that_the_venue_does_not_know_is_none() -> None:
         venue.handlers["GET", "order"] = refuses(-2013, "Order does not exist.")
         venue.handlers["DELETE", "order"] = refuses(-2011, "Unknown order sent.")
         assert await exchange.look_up(order) is None
-        assert await exchange.cancel(order) is None
+        assert await exchange.cancel(order, STAMP) is None
 
     run(scenario)
 
@@ -341,8 +342,10 @@ def test_a_cancel_tells_what_was_filled_before_it() -> None:
         venue.handlers["GET", "order"] = says(full(order, status="CANCELED", executedQty="0.01"))
         bought = {"price": "100", "qty": "0.01", "commission": "0.001", "commissionAsset": "USDT", "time": 1}
         venue.handlers["GET", "myTrades"] = says([{"id": 9, "orderId": 28, **bought}])
-        report = await exchange.cancel(order)
+        report = await exchange.cancel(order, STAMP)
         assert report is not None
+        (asked,) = [sent for method, _, sent in venue.sent if method == "DELETE"]
+        assert (asked["timestamp"], asked["recvWindow"]) == (str(STAMP.signed_at_ms), str(STAMP.recv_window_ms))
         assert (report.status, [fill.quantity for fill in report.fills]) == ("cancelled", [Decimal("0.01")])
         assert report.failure_code is None
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from streams.domain.account import Account
 from streams.domain.errors import Broken
 from streams.domain.money import text
-from streams.domain.order import Fill, Order, OrderReport
+from streams.domain.order import Fill, Order, OrderReport, Stamp
 from streams.domain.paper import Take, walk
 from streams.domain.signal import Brief
 from streams.domain.sizing import Funds
@@ -49,7 +49,7 @@ class PaperExchange:
             return self._report(order, "filled", takes)
         return self._report(order, "partially_filled" if takes else order.status, takes)
 
-    async def cancel(self, order: Order) -> OrderReport:
+    async def cancel(self, order: Order, stamp: Stamp) -> OrderReport:  # noqa: ARG002
         """Cancel what rests; what was filled before stays filled."""
         reason = f"The limit of {text(order.price or Decimal(0))} was not reached within the time allowed."
         return self._report(order, "cancelled", (), reason)

@@ -53,11 +53,16 @@ class SupabaseStore:
         self._max_signal_age = max_signal_age
         self._worker_id: UUID | None = None
         self._ahead_ms = 0
+        self._heartbeat_ms = 0
         self._free = asyncio.Semaphore(CONNECTIONS)
 
     def now_ms(self) -> int:
         """The database's clock in Unix milliseconds, as far as it is known."""
         return round(time.time() * 1000) + self._ahead_ms
+
+    def lease_ends_ms(self) -> int:
+        """When the lease ends that the last heartbeat renewed."""
+        return self._heartbeat_ms + int(self._lease_seconds * 1000)
 
     async def register(self, worker_id: UUID) -> None:
         """Register under a fresh id; every later call goes under it."""
@@ -71,6 +76,7 @@ class SupabaseStore:
         )
         self._learn_time(asked, answer)
         self._worker_id = worker_id
+        self._heartbeat_ms = int(answer["heartbeat_ms"])
 
     async def heartbeat(self) -> Pulse:
         """Say that this worker lives, and hear what it holds."""
@@ -81,6 +87,8 @@ class SupabaseStore:
         except TimeoutError:
             raise Transient("the database did not answer a heartbeat in time") from None
         self._learn_time(asked, answer)
+        if answer["alive"]:
+            self._heartbeat_ms = int(answer["heartbeat_ms"])
         return Pulse(bool(answer["alive"]), frozenset(_accounts(answer.get("accounts"))), int(answer.get("surplus", 0)))
 
     async def retire(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from streams.domain.account import Account
 from streams.domain.errors import Broken, Rejected, Transient, Unknown
 from streams.domain.money import ZERO, exact, text
-from streams.domain.order import Fill, Order, OrderReport
+from streams.domain.order import Fill, Order, OrderReport, Stamp
 from streams.domain.signal import QUOTE_CURRENCY, Brief
 from streams.domain.sizing import Funds
 from streams.ports import Clock, Keyring, Keys
@@ -116,9 +116,14 @@ class CcxtExchange:
             self._streams.noticed(order.account, order.client_order_id)
         return report
 
-    async def cancel(self, order: Order) -> OrderReport | None:
+    async def cancel(self, order: Order, stamp: Stamp) -> OrderReport | None:
         """Cancel what rests, then ask what became of it; cancelling twice is harmless."""
-        request = {"symbol": self._market.id_of(order.symbol), "origClientOrderId": order.client_order_id}
+        request = {
+            "symbol": self._market.id_of(order.symbol),
+            "origClientOrderId": order.client_order_id,
+            "timestamp": stamp.signed_at_ms,
+            "recvWindow": stamp.recv_window_ms,
+        }
         venue = await self._instance(order.account)
         with suppress(NotFound, Rejected):  # ended already, or never there: the look-up tells
             await self._sent(order, lambda: venue.private_delete_order(request), confirms=False)
