@@ -273,4 +273,5 @@ def _order(attempt: Attempt, admission: Admission) -> Order:
         reserved=sized.worst_value + sized.fee_reserve,
         signed_at_ms=admission.signed_at_ms,
         recv_window_ms=attempt.recv_window_ms,
+        credential_version=admission.credential_version,
     )

@@ -78,6 +78,7 @@ class Admission:
     code: str | None = None
     reason: str | None = None
     signed_at_ms: int = 0
+    credential_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Store(Protocol):
     async def unfinished(self, accounts: Sequence[Account] | None = None) -> Sequence[Unfinished]: ...
     async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]: ...
     async def release(self, accounts: Sequence[Account]) -> None: ...
+    async def note_keys(self, account: Account, version: int, error: str | None) -> None: ...
 
 
 class Market(Protocol):
@@ -147,7 +149,7 @@ class Keyring(Protocol):
     """Decrypts users' keys. Raises Refused (`keys_missing`, `keys_rejected`), or Transient when out of reach."""
 
     async def keys(self, account: Account) -> Keys: ...
-    def drop(self, account: Account) -> None: ...
+    def drop(self, account: Account, version: int | None = None) -> None: ...
 
 
 class Exchange(Protocol):

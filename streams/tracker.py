@@ -18,7 +18,7 @@ from reactivex import operators as ops
 from streams.aio import finished, from_aiter
 from streams.booking import Booking
 from streams.domain.account import Account
-from streams.domain.errors import Transient
+from streams.domain.errors import Rejected, Transient
 from streams.domain.order import Order, OrderReport
 from streams.domain.reconcile import UNSURE, never_accepted, proven_absent
 from streams.in_hand import InHand
@@ -32,6 +32,8 @@ UNSURE_SECONDS = 0.25
 """Between looks at an order that may not be placed, or of which news was heard that the venue does not show yet."""
 EAGER_LOOKS = 8
 """How many such looks follow on news: the venue's queries lag behind its stream."""
+PASSING_FAILURES, LONGEST_PAUSE_SECONDS = 3, 30.0
+"""How many looks may fail before the pauses between them grow, and how far: a venue that is down is left alone."""
 LOOKS_A_SECOND = 12
 """At most, over all orders: at a request weight of 4 each, half of what Binance gives an address in a minute."""
 
@@ -105,16 +107,23 @@ class Tracker:
         """Look on news and once an interval, until the order has ended, is in doubt, or no longer this worker's."""
         cancel_at = self._clock.monotonic() + self._settings.max_execution_time - resting.age
         state: Resting | None = resting
-        eager = 0
+        eager = failures = 0
         while state is not None:
-            eager = EAGER_LOOKS if await self._told(news, self._pause(state, cancel_at, eager > 0)) else eager - 1
+            patience = 2.0 ** max(failures - PASSING_FAILURES, 0)
+            pause = min(self._pause(state, cancel_at, eager > 0) * patience, LONGEST_PAUSE_SECONDS)
+            eager = EAGER_LOOKS if await self._told(news, pause) else eager - 1
+            failures = min(failures + 1, 10)
             try:
                 report = await finished(self._look(state.order, cancel_at))
             except Transient:
                 continue
+            except Rejected as error:  # the key, for a look asks nothing else that could be refused
+                log.warning("order %s cannot be looked at: %s", state.order.id, error.reason)
+                continue
             except Exception:  # a venue's oddity must not end the following
                 log.exception("order %s could not be looked at", state.order.id)
                 continue
+            failures = 0
             if report is None or (not report.fills and report.status == state.order.status):
                 continue
             booked = self._booking.book(state.order, state.signal_id, state.protection, report, state.age)

@@ -37,6 +37,7 @@ from worker.adapters.edge_keyring import EdgeKeyring
 from worker.adapters.paper_exchange import PaperExchange
 from worker.adapters.supabase_store import SupabaseStore, connect_store
 from worker.config import Settings, SettingsError
+from worker.key_notes import KeyNotes
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("worker")
 
@@ -73,7 +74,7 @@ class App:
         async with AsyncExitStack() as open_:
             open_.push_async_callback(store.close)
             markets = await self._markets(clock, open_)
-            exchanges = self._exchanges(markets, clock, open_)
+            exchanges = self._exchanges(store, markets, clock, open_)
             return await self._serve(store, markets, exchanges, clock)
 
     async def _markets(self, clock: SystemClock, open_: AsyncExitStack) -> dict[str, CcxtMarket]:
@@ -91,18 +92,24 @@ class App:
         return {mode: markets[mode] for mode in self._settings.modes}
 
     def _exchanges(
-        self, markets: Mapping[str, CcxtMarket], clock: SystemClock, open_: AsyncExitStack
+        self, store: SupabaseStore, markets: Mapping[str, CcxtMarket], clock: SystemClock, open_: AsyncExitStack
     ) -> dict[str, Exchange]:
         """Where orders of each mode go: on paper nowhere, else to the venue under each user's own key."""
         exchanges: dict[str, Exchange] = {}
         settings = self._settings
-        keyring = EdgeKeyring(settings.supabase_url, settings.supabase_service_role_key.get_secret_value())
+        keyring = EdgeKeyring(
+            settings.supabase_url,
+            settings.supabase_service_role_key.get_secret_value(),
+            cache_seconds=settings.keys_cache_seconds,
+        )
+        notes = KeyNotes(store)
+        open_.push_async_callback(notes.close)
         open_.push_async_callback(keyring.close)
         for mode, market in markets.items():
             if mode == "paper":
                 exchanges[mode] = PaperExchange(market, clock)
             else:
-                venue = exchanges[mode] = CcxtExchange(market, keyring, clock)
+                venue = exchanges[mode] = CcxtExchange(market, keyring, clock, notes.note)
                 open_.push_async_callback(venue.close)
         return exchanges
 

@@ -83,7 +83,10 @@ class OrderReport:
 
 
 class Order(BaseModel):
-    """An order's row, as far as the streams act on it; amounts in base and quote units."""
+    """An order's row, as far as the streams act on it; amounts in base and quote units.
+
+    `credential_version`: of the keys that were current at its admission; it is signed with no older ones.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -106,6 +109,7 @@ class Order(BaseModel):
     reserved: Decimal = ZERO
     signed_at_ms: int
     recv_window_ms: int
+    credential_version: int | None = None
     submitted_at: datetime | None = None
     created_at: datetime | None = None
 

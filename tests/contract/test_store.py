@@ -269,6 +269,16 @@ async def test_rows_are_read_of_the_accounts_asked_for(desk: Desk) -> None:
     assert open_.position_id in [one.id for one in await desk.store.open_positions()]
 
 
+@contract
+async def test_only_the_holder_of_an_account_speaks_of_its_keys(desk: Desk) -> None:
+    anna = await desk.user()
+    await _claimed(desk, anna)
+    await desk.store.note_keys(anna, 1, "The exchange refused the key.")
+    await desk.give_to_another(anna)
+    with pytest.raises(Dismissed):
+        await desk.store.note_keys(anna, 1, None)
+
+
 async def _claimed(desk: Desk, account: Account, signal: UUID | None = None) -> Brief:
     """A ready signal of an account, claimed."""
     wanted = signal or await desk.signal(account)

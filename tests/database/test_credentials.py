@@ -201,3 +201,33 @@ def test_keys_stored_or_revoked_meanwhile_are_not_written_over(project: Project,
     assert service.call("reencrypt_credentials", p_rows=changes) == {"reencrypted": 0}
     assert _read(service, alice)["api_key_ciphertext"] == "new"
     assert _read(service, bob) == {"outcome": "missing"}
+
+
+def test_the_owner_sees_what_the_exchange_says_of_the_keys_stored_now(project: Project, alice: UUID) -> None:
+    service = project.service()
+    project.trader(alice, mode="testnet")
+    assert _store(service, alice) == 1
+    worker = project.worker("testnet")
+    project.signal(alice, project.trader(alice, mode="testnet"))
+    worker.claim()
+
+    def note(version: int, error: str | None) -> bool:
+        return worker.call("note_keys", p_user_id=alice, p_mode="testnet", p_version=version, p_error=error)["changed"]
+
+    assert note(1, "refused")
+    assert not note(1, "refused")
+    assert _account(project, alice)["error"] == "refused"
+    assert _store(service, alice) == 2
+    assert not note(1, "refused again")
+    assert _account(project, alice)["error"] is None
+    assert note(2, "refused too")
+    assert note(2, None)
+    assert _account(project, alice)["error"] is None
+
+
+def test_only_the_holder_of_an_account_speaks_of_its_keys(project: Project, alice: UUID) -> None:
+    _store(project.service(), alice)
+    worker = project.worker("testnet")
+    with pytest.raises(psycopg.Error) as raised:
+        worker.call("note_keys", p_user_id=alice, p_mode="testnet", p_version=1, p_error="refused")
+    assert raised.value.sqlstate == "FSD02"

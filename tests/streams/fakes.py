@@ -82,6 +82,7 @@ class FakeStore(Faulty):
         self.verdicts: dict[UUID, deque[Admission]] = {}
         self.claim_limit = 200
         self.surplus = 0
+        self.key_errors: dict[tuple[Account, int], str | None] = {}
         self.expired = False
         self.worker_ids: list[UUID] = []
         self.lease_seconds = 10.0
@@ -242,6 +243,12 @@ class FakeStore(Faulty):
         for account in accounts:
             self.holders[account] = None
         self.surplus = max(self.surplus - len(accounts), 0)
+
+    async def note_keys(self, account: Account, version: int, error: str | None) -> None:
+        await self.enter("note_keys")
+        if account not in self._held():
+            raise Dismissed("the account is another worker's")
+        self.key_errors[account, version] = error
 
     def _alive(self) -> UUID:
         if self.worker_ids[-1] in self._dead:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from streams.domain.errors import Broken, Dismissed, Transient, Unknown
+from streams.domain.errors import Broken, Dismissed, Rejected, Transient, Unknown
 from streams.outcome import Dropped, Failed, InDoubt, Opened, Resting
 from streams.tracker import LOOKS_A_SECOND, UNSURE_SECONDS
 from tests.domain import specimens
@@ -340,4 +340,29 @@ async def test_a_cancel_is_stamped_within_the_lease_or_not_sent() -> None:
     world.store.bring_up()
     await passed(LEASE)
     assert world.exchange.called("cancel") != []
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_venue_that_does_not_answer_is_asked_less_and_less() -> None:
+    world = await resting_world()
+    world.exchange.break_next("look_up", *[Transient("down")] * 1000)
+    before = len(world.exchange.called("look_up"))
+    await passed(MAX_EXECUTION - 5)
+    assert len(world.exchange.called("look_up")) - before < 12
+    looks = len(world.exchange.called("look_up"))
+    world.exchange.tell(order_of(world).client_order_id)
+    await passed(0.01)
+    assert len(world.exchange.called("look_up")) == looks + 1  # news is looked at all the same
+    await world.stop()
+
+
+@in_virtual_time
+async def test_a_key_that_is_refused_ends_no_following() -> None:
+    world = await resting_world()
+    world.exchange.break_next("look_up", Rejected("keys_rejected", "The exchange refused the key."))
+    await passed(2 * POLL)
+    world.exchange.answers["look_up"] = answers.filled
+    await passed(2 * POLL)
+    assert len(world.of(Opened)) == 1
     await world.stop()

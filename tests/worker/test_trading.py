@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from streams.domain.account import Account
-from streams.domain.errors import ExecutionError, Rejected, Transient, Unknown
+from streams.domain.errors import ExecutionError, Refused, Rejected, Transient, Unknown
 from streams.domain.order import Order, Stamp
 from streams.ports import Keys
 from tests.domain import specimens
@@ -28,16 +28,19 @@ Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class Purse:
-    """A keyring with one key, that notes when it is told to drop it."""
+    """A keyring that holds an account's key until it is told to drop it, and notes that."""
 
     def __init__(self) -> None:
         self.dropped: list[Account] = []
+        self.stored = Keys("key-of-anna", SECRET, 1)
+        self._held = self.stored
 
     async def keys(self, account: Account) -> Keys:
-        return Keys("key-of-anna", SECRET, 1)
+        return self._held
 
-    def drop(self, account: Account) -> None:
+    def drop(self, account: Account, version: int | None = None) -> None:
         self.dropped.append(account)
+        self._held = self.stored
 
 
 class Venue:
@@ -46,8 +49,14 @@ class Venue:
     def __init__(self) -> None:
         self.handlers: dict[tuple[str, str], Handler] = {}
         self.sent: list[tuple[str, str, dict[str, str]]] = []
+        self.keys: list[str | None] = []
+        self.notes: list[tuple[Account, int, str | None]] = []
         self.ahead_ms = 0
         self.asked_time = asyncio.Event()
+
+    def note(self, account: Account, version: int, error: str | None) -> None:
+        """Keep what is told of a key."""
+        self.notes.append((account, version, error))
 
     def now_ms(self) -> int:
         """Its clock, in Unix milliseconds."""
@@ -63,6 +72,7 @@ class Venue:
             self.asked_time.set()
             return web.json_response({"serverTime": self.now_ms()})
         written = await request.text() or request.query_string
+        self.keys.append(request.headers.get("X-MBX-APIKEY"))
         self.sent.append((request.method, name, dict(parse_qsl(written))))
         handler = self.handlers.get((request.method, name))
         return web.Response(status=404) if handler is None else await handler(request)
@@ -132,7 +142,7 @@ def run(scenario: Scenario) -> None:
                 signed_at_ms=prices.venue_ms(),
                 recv_window_ms=5000,
             )
-            exchange = CcxtExchange(prices, purse, SystemClock())
+            exchange = CcxtExchange(prices, purse, SystemClock(), venue.note)
             try:
                 await scenario(venue, exchange, purse, order)
             finally:
@@ -364,5 +374,40 @@ def test_a_clock_that_is_off_is_set_right_by_the_refusal_that_tells_of_it() -> N
             inside: Any = exchange
             async with inside._market._learning_time:  # until what was answered is learnt
                 assert abs((exchange.now_ms() or 0) - venue.now_ms()) < 1000
+
+    run(scenario)
+
+
+def test_an_order_is_never_signed_with_keys_older_than_its_admission() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, purse: Purse, order: Order) -> None:
+        venue.handlers["POST", "order"] = says(full(order))
+        await exchange.place(order.model_copy(update={"credential_version": 1}))
+        purse.stored = Keys("new-key-of-anna", "new-secret", 2)
+        await exchange.place(order.model_copy(update={"credential_version": 1}))
+        await exchange.place(order.model_copy(update={"credential_version": 2}))
+        assert venue.keys == ["key-of-anna", "key-of-anna", "new-key-of-anna"]
+        with pytest.raises(Transient):
+            await exchange.place(order.model_copy(update={"credential_version": 3}))
+        assert len(venue.sent) == 3
+
+    run(scenario)
+
+
+def test_the_owner_is_told_when_their_key_is_refused_and_when_it_works_again() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        brief = specimens.brief(mode="testnet")
+        venue.handlers["GET", "account"] = refuses(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+        with pytest.raises(Refused) as raised:
+            await exchange.funds(brief)
+        assert raised.value.code == "keys_rejected"
+        venue.handlers["GET", "account"] = says({"balances": [], "commissionRates": {"taker": "0.001"}})
+        for _again in range(2):
+            await exchange.funds(brief)
+        (account, version, refusal), cleared = venue.notes
+        assert (account, version) == (order.account, 1)
+        assert refusal is not None
+        assert refusal.endswith("store another.")
+        assert cleared == (order.account, 1, None)
+        assert SECRET not in refusal
 
     run(scenario)

@@ -33,7 +33,7 @@ class Purse:
         self.asked += 1
         return Keys(KEY, self._secret, 1)
 
-    def drop(self, account: Account) -> None:
+    def drop(self, account: Account, version: int | None = None) -> None:
         """There is only the one."""
 
 

@@ -143,7 +143,11 @@ class SupabaseStore:
             p_plan=_plan(attempt),
         )
         return Admission(
-            answer["outcome"], answer.get("code"), answer.get("reason"), int(answer.get("signed_at_ms") or 0)
+            answer["outcome"],
+            answer.get("code"),
+            answer.get("reason"),
+            int(answer.get("signed_at_ms") or 0),
+            answer.get("credential_version"),
         )
 
     async def record(self, order_id: UUID, report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Booked:
@@ -181,6 +185,17 @@ class SupabaseStore:
     async def release(self, accounts: Sequence[Account]) -> None:
         """Let accounts go to whoever has room."""
         await self._call("release_accounts", self._id(), p_accounts=_account_rows(accounts))
+
+    async def note_keys(self, account: Account, version: int, error: str | None) -> None:
+        """Show the owner what the exchange says of their keys of this version; None: it takes them."""
+        await self._call(
+            "note_keys",
+            self._id(),
+            p_user_id=str(account.user_id),
+            p_mode=account.mode,
+            p_version=version,
+            p_error=error,
+        )
 
     async def close(self) -> None:
         """Close the kept connections."""

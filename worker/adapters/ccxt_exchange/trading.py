@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from streams.domain.account import Account
-from streams.domain.errors import Broken, Rejected, Transient, Unknown
+from streams.domain.errors import Broken, Refused, Rejected, Transient, Unknown
 from streams.domain.money import ZERO, exact, text
 from streams.domain.order import Fill, Order, OrderReport, Stamp
 from streams.domain.signal import QUOTE_CURRENCY, Brief
@@ -25,6 +25,8 @@ from worker.adapters.ccxt_exchange.request_budget import Urgency
 from worker.adapters.ccxt_exchange.user_stream import Heard, UserStreams
 
 R = TypeVar("R")
+NoteKeys = Callable[[Account, int, str | None], None]
+"""Told what the venue says of an account's keys of a version: why it refuses them, or None where it takes them."""
 
 STATUSES = {
     "NEW": "submitted",
@@ -45,12 +47,14 @@ ACCOUNT_WEIGHT, ORDER_WEIGHT, TRADES_WEIGHT, SEND_WEIGHT = 20, 4, 5, 1
 class CcxtExchange:
     """Places, looks up and cancels orders of one mode, under each account's own key."""
 
-    def __init__(self, market: CcxtMarket, keyring: Keyring, clock: Clock) -> None:
+    def __init__(self, market: CcxtMarket, keyring: Keyring, clock: Clock, note_keys: NoteKeys | None = None) -> None:
         self._market = market
         self._keyring = keyring
         self._clock = clock
         self._instances: dict[Account, tuple[Keys, Any]] = {}
         self._retired: list[Any] = []
+        self._note_keys = note_keys
+        self._proven: set[tuple[Account, int]] = set()
         self._count = OrderCount(clock)
         self._streams = UserStreams(self._instance, market.budget)
 
@@ -64,12 +68,14 @@ class CcxtExchange:
         Raises Refused without a valid key, Transient where the venue does not answer or takes no order of it now.
         """
         self._count.check_room(brief.account)
-        answer = await self._asked(
-            brief.account, ACCOUNT_WEIGHT, lambda venue: venue.private_get_account({"omitZeroBalances": "true"})
-        )
         try:
+            answer = await self._asked(
+                brief.account, ACCOUNT_WEIGHT, lambda venue: venue.private_get_account({"omitZeroBalances": "true"})
+            )
             free = {one["asset"]: Decimal(one["free"]) for one in answer["balances"]}
             return Funds(free.get(QUOTE_CURRENCY, ZERO), Decimal(answer["commissionRates"]["taker"]), at_venue=True)
+        except Rejected as error:
+            raise Refused(error.code, error.reason) from error
         except BROKEN_ANSWERS as error:
             raise Transient(f"the exchange's account cannot be read: {error!r}") from error
 
@@ -79,9 +85,7 @@ class CcxtExchange:
         A request whose window is over is not sent. Raises Rejected then, and where the venue surely refused it,
         Transient where it could not be sent, Unknown where it may have been placed.
         """
-        if self._market.venue_ms() > order.signed_at_ms + order.recv_window_ms:
-            raise Rejected("entry_not_accepted", "The order's time window was over before it could be sent.")
-        venue = await self._instance(order.account)
+        venue = await self._instance(order.account, order.credential_version)
         request = {
             "symbol": self._market.id_of(order.symbol),
             "side": order.side.upper(),
@@ -94,6 +98,8 @@ class CcxtExchange:
         }
         if order.price is not None:
             request |= {"price": text(order.price), "timeInForce": order.time_in_force or "GTC"}
+        if self._market.venue_ms() > order.signed_at_ms + order.recv_window_ms:
+            raise Rejected("entry_not_accepted", "The order's time window was over before it could be sent.")
         self._count.note(order.account)
         answer = await self._sent(order, lambda: venue.private_post_order(request))
         try:
@@ -187,8 +193,14 @@ class CcxtExchange:
             return Decimal(1)
         return price if asset == base else (await self._market.quote(f"{asset}/{QUOTE_CURRENCY}")).bid
 
-    async def _instance(self, account: Account) -> Any:
+    async def _instance(self, account: Account, version: int | None = None) -> Any:
+        """The account's instance; where a version is named, under keys of it or newer ones."""
         keys = await self._keyring.keys(account)
+        if version is not None and keys.version < version:
+            self._keyring.drop(account, keys.version)
+            keys = await self._keyring.keys(account)
+            if keys.version < version:
+                raise Transient(f"the keys of version {version} cannot be had yet")
         held = self._instances.get(account)
         if held is None or held[0] != keys:
             self._retire(account)
@@ -199,13 +211,15 @@ class CcxtExchange:
         """A signed question, which changes nothing. Raises NotFound, Rejected for a bad key, else Transient."""
         venue = await self._instance(account)
         try:
-            return await self._market.guarded(weight, Urgency.QUESTION, lambda: question(venue))
+            answer = await self._market.guarded(weight, Urgency.QUESTION, lambda: question(venue))
+            self._keys_work(account)
+            return answer
         except Transient:
             raise
         except Exception as error:
             sorted_error = sort_question(error)
             if isinstance(sorted_error, Rejected):
-                self._drop(account)
+                self._keys_refused(account, sorted_error)
             raise sorted_error from error
 
     async def _sent(self, order: Order, request: Callable[[], Awaitable[Any]], confirms: bool = True) -> Any:
@@ -218,7 +232,7 @@ class CcxtExchange:
         except Exception as error:
             sorted_error = sort_failure(error)
             if isinstance(sorted_error, Rejected) and sorted_error.code == "keys_rejected":
-                self._drop(order.account)
+                self._keys_refused(order.account, sorted_error)
             raise sorted_error from error
         if confirms and not (
             isinstance(answer, dict) and answer.get("orderId") and answer.get("clientOrderId") == order.client_order_id  # pyright: ignore[reportUnknownMemberType]
@@ -226,7 +240,22 @@ class CcxtExchange:
             raise sort_failure(Broken("the answer is not this order's"))
         return answer  # pyright: ignore[reportUnknownVariableType]
 
-    def _drop(self, account: Account) -> None:
+    def _keys_work(self, account: Account) -> None:
+        """The first answer under a key tells that it works; the others tell nothing new."""
+        held = self._instances.get(account)
+        if held is not None and (account, held[0].version) not in self._proven:
+            self._proven.add((account, held[0].version))
+            self._note(account, held[0].version, None)
+
+    def _note(self, account: Account, version: int, error: str | None) -> None:
+        if self._note_keys is not None:
+            self._note_keys(account, version, error)
+
+    def _keys_refused(self, account: Account, refusal: Rejected) -> None:
+        held = self._instances.get(account)
+        if held is not None:
+            self._proven.discard((account, held[0].version))
+            self._note(account, held[0].version, f"{refusal.reason} Check it at the exchange, or store another.")
         self._retire(account)
         self._keyring.drop(account)
 
