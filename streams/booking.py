@@ -50,7 +50,7 @@ class Booking:
             outcomes.append(Failed(position))
         if not booked.changed:
             outcomes.append(Dropped(signal_id, f"the order's row already says {booked.order_status}"))
-        elif not report.ended:
+        elif not (report.ended and report.final):
             outcomes.append(Resting(order.after(report), signal_id, protection, age))
         return outcomes
 

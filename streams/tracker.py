@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import reactivex as rx
@@ -19,7 +19,7 @@ from streams.aio import finished, from_aiter
 from streams.booking import Booking
 from streams.domain.account import Account
 from streams.domain.errors import Rejected, Transient
-from streams.domain.order import Order, OrderReport
+from streams.domain.order import ENDED, Order, OrderReport
 from streams.domain.reconcile import UNSURE, never_accepted, proven_absent
 from streams.in_hand import InHand
 from streams.leash import Leash
@@ -42,12 +42,13 @@ LOOKS_A_SECOND = 12
 class TrackingSettings:
     """Seconds between looks at an order, and seconds after admission when what is left is cancelled.
 
-    `recv_window_ms`: how long a cancel is good for. `unknown_margin_ms`: how long after its window an order that
-    cannot be found is proven never accepted.
+    `late_fill_seconds`: how long after a cancel a fill may still be told. `recv_window_ms`: how long a cancel is good
+    for. `unknown_margin_ms`: how long after its window an order that cannot be found is proven never accepted.
     """
 
     poll_interval: float
     max_execution_time: float
+    late_fill_seconds: float
     recv_window_ms: int
     unknown_margin_ms: int
 
@@ -105,16 +106,18 @@ class Tracker:
 
     async def _looks(self, resting: Resting, news: asyncio.Event) -> AsyncIterator[Outcome]:
         """Look on news and once an interval, until the order has ended, is in doubt, or no longer this worker's."""
-        cancel_at = self._clock.monotonic() + self._settings.max_execution_time - resting.age
+        settings, now = self._settings, self._clock.monotonic()
+        cancel_at, settle_at = now + settings.max_execution_time - resting.age, now + settings.late_fill_seconds
         state: Resting | None = resting
         eager = failures = 0
         while state is not None:
+            due_at = settle_at if state.order.status in ENDED else cancel_at
             patience = 2.0 ** max(failures - PASSING_FAILURES, 0)
-            pause = min(self._pause(state, cancel_at, eager > 0) * patience, LONGEST_PAUSE_SECONDS)
+            pause = min(self._pause(state, due_at, eager > 0) * patience, LONGEST_PAUSE_SECONDS)
             eager = EAGER_LOOKS if await self._told(news, pause) else eager - 1
             failures = min(failures + 1, 10)
             try:
-                report = await finished(self._look(state.order, cancel_at))
+                report = await finished(self._look(state.order, due_at))
             except Transient:
                 continue
             except Rejected as error:  # the key, for a look asks nothing else that could be refused
@@ -124,19 +127,19 @@ class Tracker:
                 log.exception("order %s could not be looked at", state.order.id)
                 continue
             failures = 0
-            if report is None or (not report.fills and report.status == state.order.status):
+            if report is None or not _is_news(report, state.order):
                 continue
             booked = self._booking.book(state.order, state.signal_id, state.protection, report, state.age)
             state, eager = None, 0
             for outcome in await finished(booked):
                 if isinstance(outcome, Resting):
-                    state = outcome
+                    state, settle_at = outcome, self._clock.monotonic() + settings.late_fill_seconds
                 else:
                     yield outcome
 
-    def _pause(self, state: Resting, cancel_at: float, eager: bool) -> float:
+    def _pause(self, state: Resting, due_at: float, eager: bool) -> float:
         """Seconds until the next look: soon where something is to be expected, longer the more orders there are."""
-        wait, left = self._settings.poll_interval, cancel_at - self._clock.monotonic()
+        wait, left = self._settings.poll_interval, due_at - self._clock.monotonic()
         unsure = state.order.status in UNSURE
         if unsure or eager:
             wait = min(wait, UNSURE_SECONDS)
@@ -153,13 +156,32 @@ class Tracker:
         news.clear()
         return True
 
-    async def _look(self, order: Order, cancel_at: float) -> OrderReport | None:
+    async def _look(self, order: Order, due_at: float) -> OrderReport | None:
         """What is new of the order: looked up, or cancelled when its time is up; None where nothing is known yet."""
         exchange = self._exchanges[order.mode]
-        if order.status not in UNSURE and self._clock.monotonic() >= cancel_at:
-            return await exchange.cancel(order, self._leash.stamp(exchange))
+        is_due = self._clock.monotonic() >= due_at
+        if order.status in ENDED:
+            report = await exchange.look_up(order)
+            return None if report is None else replace(report, final=is_due)
+        if order.status not in UNSURE and is_due:
+            return _not_final(order, await exchange.cancel(order, self._leash.stamp(exchange)))
         venue_ms = exchange.now_ms()  # before the question: the answer is of this moment or later
         report = await exchange.look_up(order)
         if report is None and venue_ms is not None and proven_absent(order, venue_ms, self._settings.unknown_margin_ms):
             return never_accepted()
+        return _not_final(order, report)
+
+
+def _not_final(order: Order, report: OrderReport | None) -> OrderReport | None:
+    """A cancel is the end on paper alone: a venue may still tell of a fill that came before it."""
+    if report is None or report.status != "cancelled" or order.mode == "paper":
         return report
+    return replace(report, final=False)
+
+
+def _is_news(report: OrderReport, order: Order) -> bool:
+    """Whether the row has something to learn: fills, another state, or that an end is final now."""
+    after = order.after(report)
+    if (after.filled_quantity, after.status) != (order.filled_quantity, order.status):
+        return True
+    return order.status in ENDED and report.final

@@ -125,6 +125,7 @@ class App:
         tracking = TrackingSettings(
             settings.poll_interval,
             settings.max_execution_time,
+            settings.late_fill_seconds,
             settings.recv_window_ms,
             round(settings.unknown_margin_seconds * 1000),
         )

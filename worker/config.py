@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
     recv_window_ms: Annotated[int, Field(gt=0, le=60_000)] = 5000
     unknown_margin_seconds: Seconds = 15.0
+    late_fill_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     keys_cache_seconds: Seconds = 60.0
     drain_seconds: Seconds = 20.0
     realtime: bool = True

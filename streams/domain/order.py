@@ -62,10 +62,11 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class OrderReport:
-    """What is known of an order after asking the venue; fills are those not known before, or all of them.
+    """What is known of an order after asking the venue; fills are those not known before, or all where `tells_all`.
 
     `known_fills`: how many of the order's fills were known to whoever made new ones up, on paper; where the row
-    knows others, the report is news of another order and is not booked.
+    knows others, the report is news of another order and is not booked. `final`: whether an end without a fill is the
+    end; after a cancel a late fill may still be told.
     """
 
     status: str
@@ -75,10 +76,12 @@ class OrderReport:
     failure_reason: str | None = None
     raw_response: str | None = None
     known_fills: int = 0
+    tells_all: bool = False
+    final: bool = True
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is to be expected, late fills aside."""
+        """Whether the venue has ended the order; late fills aside, nothing more is to be expected."""
         return self.status in ENDED
 
 
@@ -125,13 +128,20 @@ class Order(BaseModel):
 
     @exact
     def after(self, report: OrderReport) -> Order:
-        """The order as its row stands once a report with new fills has been booked."""
+        """The order as its row stands once a report has been booked that tells new fills, or all there are."""
+        quantity = sum((fill.quantity for fill in report.fills), ZERO)
+        value = sum((fill.value for fill in report.fills), ZERO)
+        if report.tells_all:
+            filled = {"filled_quantity": quantity, "total_value": value, "fills": len(report.fills)}
+            return self.model_copy(
+                update={"status": report.status, **filled} if report.fills else {"status": report.status}
+            )
         spent = sum((fill.value + fill.fee_usdt for fill in report.fills), ZERO)
         return self.model_copy(
             update={
                 "status": report.status,
-                "filled_quantity": self.filled_quantity + sum((fill.quantity for fill in report.fills), ZERO),
-                "total_value": self.total_value + sum((fill.value for fill in report.fills), ZERO),
+                "filled_quantity": self.filled_quantity + quantity,
+                "total_value": self.total_value + value,
                 "fills": self.fills + len(report.fills),
                 "reserved": max(self.reserved - spent, ZERO),
             }

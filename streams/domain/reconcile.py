@@ -25,9 +25,9 @@ def next_move(order: Order, expired: bool) -> Next:
 
     A paper fill and its record are one transaction, so a paper order at `submitting` was never filled: it is
     placed anew, or given up where its signal is stale by now. Every other order is followed: what a venue knows
-    of it is looked up until its fate is proven.
+    of it is looked up until its fate is proven, and one that was cancelled until no late fill is to be expected.
     """
-    if order.status in ENDED:
+    if order.status in ENDED and order.mode == "paper":
         return Next.LEAVE
     if order.mode != "paper" or order.status not in UNSURE:
         return Next.FOLLOW

@@ -171,7 +171,7 @@ class FakeStore(Faulty):
         unseen = tuple(one for one in ids or () if one not in self.signals)
         named = {self.signals[one].brief.account for one in ids or () if one in self.signals}
         ready = [row.brief for row in rows if row.status == "ready" and (ids is None or row.brief.account in named)]
-        unfinished = [row.brief for row in self.orders.values() if row.order.status not in ENDED and ids is None]
+        unfinished = [row.brief for row in self.orders.values() if self._is_unfinished(row) and ids is None]
         wanted = dict.fromkeys(brief.account for brief in [*ready, *unfinished])
         taken = tuple(account for account in wanted if self.holders[account] is None)
         self.holders.update(dict.fromkeys(taken, me))
@@ -228,7 +228,7 @@ class FakeStore(Faulty):
         answer = [
             Unfinished(row.order, row.brief.id, row.protection, now - row.admitted_at, self.expired)
             for row in self.orders.values()
-            if row.order.status not in ENDED and row.brief.account in self._held(accounts)
+            if self._is_unfinished(row) and row.brief.account in self._held(accounts)
         ]
         await self.leave("unfinished")
         return answer
@@ -307,6 +307,7 @@ class FakeStore(Faulty):
         new = tuple(one for one in report.fills if one.exchange_trade_id not in row.trade_ids)
         moves = report.status in MOVES[order.status]
         if not moves and not (new and report.status == order.status):
+            self._settle(row, report)
             return False
         after = order.after(OrderReport(report.status, fills=new))
         if after.filled_quantity > after.quantity:
@@ -319,11 +320,20 @@ class FakeStore(Faulty):
             changes = {"status": "open", "entry_quantity": row.order.filled_quantity}
             self.positions[position.id] = position.model_copy(update=changes)
             signal.status = "in_position"
-        elif report.ended:
+        else:
+            self._settle(row, report)
+        return True
+
+    def _is_unfinished(self, row: OrderRow) -> bool:
+        return row.order.status not in ENDED or self.positions[row.order.position_id].status == "submitting"
+
+    def _settle(self, row: OrderRow, report: OrderReport) -> None:
+        """Let a position fail whose entry has ended for good without a fill."""
+        position = self.positions[row.order.position_id]
+        if report.ended and report.final and position.status == "submitting" and row.order.status in ENDED:
             changes = {"status": "failed", "failure_code": report.failure_code or "entry_not_filled"}
             self.positions[position.id] = position.model_copy(update=changes)
-            signal.status = "failed"
-        return True
+            self.signals[row.brief.id].status = "failed"
 
 
 class FakeMarket(Faulty):

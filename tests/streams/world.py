@@ -33,6 +33,7 @@ RECHECK = 5.0
 LEASE = 10.0
 POLL = 1.0
 MAX_EXECUTION = 60.0
+LATE_FILL = 5.0
 RECV_WINDOW_MS = 5000
 UNKNOWN_MARGIN_MS = 15_000
 
@@ -62,7 +63,7 @@ class World:
             return UUID(int=next(numbers))
 
         self.intake = Intake(self.store, self.clock, self.alarms.append)
-        tracking = TrackingSettings(POLL, MAX_EXECUTION, RECV_WINDOW_MS, UNKNOWN_MARGIN_MS)
+        tracking = TrackingSettings(POLL, MAX_EXECUTION, LATE_FILL, RECV_WINDOW_MS, UNKNOWN_MARGIN_MS)
         self.tracker = Tracker(self.store, markets, exchanges, self.clock, tracking, self.in_hand)
         settings = ExecutionSettings(default_slippage=specimens.Decimal("0.5"), recv_window_ms=RECV_WINDOW_MS)
         self.execution = Execution(self.store, markets, exchanges, self.clock, new_id, settings, self.in_hand)

@@ -369,6 +369,7 @@ def _report(report: OrderReport, stop: Decimal | None, target: Decimal | None) -
         "status": report.status,
         "exchange_order_id": report.exchange_order_id,
         "known_fills": report.known_fills,
+        "final": report.final,
         "fills": [_fill(fill) for fill in report.fills],
         "failure_code": report.failure_code,
         "failure_reason": report.failure_reason,

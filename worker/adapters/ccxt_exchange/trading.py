@@ -167,6 +167,7 @@ class CcxtExchange:
             fills=fills,
             failure_code="entry_not_filled" if unfilled else "venue_rejected" if status == "failed" else None,
             failure_reason="The exchange ended the order without a fill." if unfilled else None,
+            tells_all=True,
         )
 
     async def _trades(self, order: Order, number: str, executed: Decimal) -> list[Any]:
