@@ -362,6 +362,19 @@ def test_a_cancel_tells_what_was_filled_before_it() -> None:
     run(scenario)
 
 
+def test_questions_state_the_venues_time() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, purse: Purse, order: Order) -> None:
+        venue.ahead_ms = 30_000
+        inside: Any = exchange
+        await inside._market.ask_time()
+        venue.handlers["GET", "order"] = refuses(-2013, "Order does not exist.")
+        await exchange.look_up(order)
+        ((_, _, asked),) = venue.sent
+        assert abs(int(asked["timestamp"]) - venue.now_ms()) < 5000
+
+    run(scenario)
+
+
 def test_a_clock_that_is_off_is_set_right_by_the_refusal_that_tells_of_it() -> None:
     async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
         venue.ahead_ms = 30_000

@@ -153,6 +153,7 @@ class CcxtMarket:
         )
         venue.urls["api"] = self._exchange.urls["api"]
         venue.session = self._session
+        venue.nonce = self.venue_ms  # every signed request states the venue's time
         venue.set_markets_from_exchange(self._exchange)
         return watch(venue, self.budget.answered)
 
