@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from aiohttp import web
@@ -39,7 +40,8 @@ class Fault:
     """One planned failure of the requests to `path`.
 
     `hang`: no answer for `seconds`, then the connection closes. `drop`: it closes at once. `truncate`: half a
-    body. `html`: a page with `status` (200). `status`: an error with `status` (503), and `code` where given.
+    body. `html`: a page with `status` (200). `status`: an error with `status` (503), and `code` where given;
+    with 418 and 429, Retry-After is `seconds` (1).
     `delay`: the right answer, `seconds` late. `queue`: the request waits for `seconds` before it is carried out; a
     signed one is then too late when its window is over. `execute`: it is carried out first, whatever the answer.
     """
@@ -168,7 +170,7 @@ class Faults:
     @staticmethod
     def _status(fault: Fault) -> web.Response:
         status = fault.status or 503
-        headers = {"Retry-After": "1"} if status in (418, 429) else {}
+        headers = {"Retry-After": str(max(1, ceil(fault.seconds or 0)))} if status in (418, 429) else {}
         if fault.code is None and fault.message is None:
             return web.Response(text=_HTML, status=status, headers=headers, content_type="text/html")
         return web.Response(text=fault.body(), status=status, headers=headers, content_type="application/json")
