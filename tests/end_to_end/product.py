@@ -162,6 +162,11 @@ class Project:
         with connect(self.env["SUPABASE_DB_URL"], autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(query.encode(), named or parameters).fetchall()
 
+    def execute(self, statements: str) -> None:
+        """Run statements as the database's owner."""
+        with psycopg.connect(self.env["SUPABASE_DB_URL"], autocommit=True) as connection:
+            connection.execute(statements.encode())
+
     def statuses(self, ids: list[str]) -> list[str]:
         """The status of each signal, in the order of their ids as given."""
         found = {

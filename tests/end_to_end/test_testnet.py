@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.product import Project, Worker, launch_worker, wait_until
+from tests.end_to_end.product import Project, Worker, launch_worker
+from tests.end_to_end.testnet import (
+    SHORT,
+    TestnetUser,
+    asked,
+    assert_ledger_equals_rows,
+    at_venue,
+    join_testnet,
+    ledger,
+    settled,
+)
 
-SHORT = {"RECV_WINDOW_MS": "1000", "UNKNOWN_MARGIN_SECONDS": "2", "POLL_INTERVAL": "0.2", "LEASE_SECONDS": "4"}
 FAULTS: dict[str, dict[str, Any]] = {
     "hang": {"kind": "hang", "seconds": 1},
     "dropped connection": {"kind": "drop"},
@@ -22,91 +34,86 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+# Every state that a row is ever committed in, whoever writes it.
+WATCH = """
+  create table public.seen (number bigint generated always as identity, at timestamptz, of text, id uuid, status text);
+  create function public.see() returns trigger language plpgsql security definer set search_path = '' as $$
+  begin
+    insert into public.seen (at, of, id, status) values (clock_timestamp(), tg_table_name, new.id, new.status);
+    return null;
+  end $$;
+  create trigger see after insert or update on public.orders for each row execute function public.see();
+  create trigger see after insert or update on public.positions for each row execute function public.see();
+"""
+
+
 @pytest.fixture(scope="module")
-def testnet(project: Project) -> Project:
-    """The project with user A's trader in testnet mode, as its owner sets it."""
-    wanted = {"p_trader_id": project.env["SANDBOX_USER_A_TRADER_ID"], "p_mode": "testnet"}
-    token = project.env["SANDBOX_USER_A_TOKEN"]
-    project.request("POST", "/rest/v1/rpc/set_trader_mode", token, json=wanted).raise_for_status()
+def watched(project: Project) -> Project:
+    """The project, with each state of each row written down."""
+    project.execute(WATCH)
     return project
 
 
 @pytest.fixture(scope="module")
-def trading(testnet: Project, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def trading(watched: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One worker for the whole module, its windows short."""
-    worker = launch_worker(testnet.env, tmp_path_factory.mktemp("worker") / "log", **SHORT)
+    worker = launch_worker(watched.env, tmp_path_factory.mktemp("worker") / "log", **SHORT)
     worker.wait_for("ready")
     yield worker
     worker.end()
 
 
-def enter(project: Project, symbol: str) -> str:
-    """A signal of user A's; returns its id."""
-    row = {"user_id": project.env["SANDBOX_USER_A_ID"], "trader_id": project.env["SANDBOX_USER_A_TRADER_ID"]}
-    return project.signals([{**row, "symbol": symbol}])[0]
+@pytest.fixture(scope="module")
+def user(watched: Project, trading: Worker) -> TestnetUser:
+    return join_testnet(watched)
 
 
-def settled(project: Project, signal: str) -> dict[str, Any]:
-    """The entry order of a signal and its position's state, once both have ended."""
-
-    def look() -> list[dict[str, Any]]:
-        return project.rows(
-            "select o.*, p.status as position_status, p.failure_code, p.entry_order_id, p.entry_quantity, p.entry_value"
-            " from orders as o join positions as p on p.id = o.position_id"
-            " where p.signal_id = %s and p.status in ('open', 'failed')",
-            signal,
-        )
-
-    wait_until("the position is open or failed", look, 25)
-    return look()[0]
+def seen(project: Project, of: str, identity: object) -> list[tuple[str, datetime]]:
+    """The states that a row went through, and when each was first seen."""
+    rows = project.rows("select status, at from seen where of = %s and id = %s order by number", of, identity)
+    return [(state, next(changes)["at"]) for state, changes in groupby(rows, lambda row: row["status"])]
 
 
-def at_venue(project: Project, client_order_id: str) -> list[dict[str, Any]]:
-    """What the exchange's ledger has of an order."""
-    return [one for one in ledger(project)["orders"] if one["clientOrderId"] == client_order_id]
-
-
-def ledger(project: Project) -> dict[str, Any]:
-    return project.venue("GET", "ledger").json()
-
-
-def test_the_ledger_equals_the_rows(testnet: Project, trading: Worker) -> None:
-    signals = [enter(testnet, symbol) for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")]
+def test_the_ledger_equals_the_rows(watched: Project, user: TestnetUser) -> None:
+    signals = [watched.signal(user, symbol) for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")]
     for signal in signals:
-        order = settled(testnet, signal)
-        (there,) = at_venue(testnet, order["client_order_id"])
+        order = settled(watched, signal)
+        (there,) = at_venue(watched, order["client_order_id"])
         assert (order["position_status"], order["status"], there["status"]) == ("open", "filled", "FILLED")
-        assert order["exchange_order_id"] == order["entry_order_id"] == str(there["orderId"])
-        assert order["filled_quantity"] == Decimal(there["executedQty"])
-        assert order["total_value"] == order["entry_value"] == Decimal(there["cummulativeQuoteQty"])
-        fills = [one for one in ledger(testnet)["trades"] if one["orderId"] == there["orderId"]]
-        trades = testnet.rows("select * from trades where order_id = %s", order["id"])
-        assert {one["exchange_trade_id"] for one in trades} == {str(one["id"]) for one in fills}
-        fees = sum(Decimal(one["commission"]) for one in fills)
-        assert {one["commissionAsset"] for one in fills} == {one["fee_asset"] for one in trades}
-        assert sum(one["fee"] for one in trades) == fees
+        assert order["entry_order_id"] == str(there["orderId"])
+        assert order["entry_value"] == Decimal(there["cummulativeQuoteQty"])
+        fees = sum(
+            Decimal(one["commission"]) for one in ledger(watched)["trades"] if one["orderId"] == there["orderId"]
+        )
         assert order["entry_quantity"] == order["filled_quantity"] - fees  # taken in the coin itself
+    assert_ledger_equals_rows(watched, user)
 
 
 @pytest.mark.parametrize("executed", [True, False], ids=["carried out", "not carried out"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_lost_answer_doubles_and_loses_nothing(testnet: Project, trading: Worker, fault: str, executed: bool) -> None:
+def test_a_lost_answer_doubles_and_loses_nothing_and_no_row_lies_meanwhile(
+    watched: Project, user: TestnetUser, fault: str, executed: bool
+) -> None:
     told = {"method": "POST", "path": "/api/v3/order", "execute": executed, "times": 1, **FAULTS[fault]}
-    testnet.venue("POST", "faults", told)
-    signal = enter(testnet, "ETH/USDT")
-    order = settled(testnet, signal)
-    there = at_venue(testnet, order["client_order_id"])
-    events = testnet.rows(
-        "select to_status from position_events where position_id = %s order by seq", order["position_id"]
-    )
+    watched.venue("POST", "faults", told)
+    before = asked(watched, "POST /api/v3/order", user)
+    order = settled(watched, watched.signal(user, "ETH/USDT"))
+    watched.venue("DELETE", "faults")
+    there = at_venue(watched, order["client_order_id"])
+    states = seen(watched, "orders", order["id"])
+    of_position = [state for state, _ in seen(watched, "positions", order["position_id"])]
+    assert asked(watched, "POST /api/v3/order", user) == before + 1
     if executed:
         (placed,) = there
-        assert (order["position_status"], order["status"]) == ("open", "filled")
+        assert [state for state, _ in states] == ["created", "submitting", "unknown", "filled"]
+        assert of_position == ["created", "submitting", "open"]
+        assert states[-1][1].timestamp() > placed["receivedNs"] / 1e9
         assert order["filled_quantity"] == Decimal(placed["executedQty"])
-        assert [one["to_status"] for one in events] == ["created", "submitting", "open"]
     else:
         assert there == []
-        assert (order["position_status"], order["status"]) == ("failed", "failed")
+        assert [state for state, _ in states] == ["created", "submitting", "unknown", "failed"]
+        assert of_position == ["created", "submitting", "failed"]
+        proven = order["signed_at"] + timedelta(milliseconds=order["recv_window_ms"], seconds=2)
+        assert states[-1][1] > proven
         assert order["failure_code"] == "entry_not_accepted"
-        assert [one["to_status"] for one in events] == ["created", "submitting", "failed"]
-    testnet.venue("DELETE", "faults")
+    assert_ledger_equals_rows(watched, user)

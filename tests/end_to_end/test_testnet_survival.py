@@ -10,61 +10,78 @@ import pytest
 
 from tests.end_to_end.conftest import StartWorker
 from tests.end_to_end.product import Project, Worker, wait_until
-from tests.end_to_end.test_testnet import SHORT, at_venue, enter, settled, testnet
+from tests.end_to_end.testnet import (
+    SHORT,
+    TestnetUser,
+    asked,
+    assert_ledger_equals_rows,
+    at_venue,
+    join_testnet,
+    settled,
+)
 
-__all__ = ["testnet"]
-
+POST = "POST /api/v3/order"
 HANG = {"method": "POST", "path": "/api/v3/order", "kind": "hang", "seconds": 30, "times": 1}
 SETTINGS = {**SHORT, "LEASE_SECONDS": "3"}
 
 
+@pytest.fixture(scope="module")
+def user(project: Project) -> TestnetUser:
+    return join_testnet(project)
+
+
 @pytest.fixture(autouse=True)
-def no_faults_left(testnet: Project) -> Iterator[None]:
+def no_faults_left(project: Project) -> Iterator[None]:
     yield
-    testnet.venue("DELETE", "faults")
-    testnet.request("DELETE", "/_control/rest").raise_for_status()
+    project.venue("DELETE", "faults")
+    project.request("DELETE", "/_control/rest").raise_for_status()
 
 
-def held_before_the_request(project: Project) -> str:
+def held_before_the_request(project: Project, user: TestnetUser) -> str:
     """A signal whose admission is committed, and whose worker hears no answer of it: nothing was sent yet."""
     project.control("rest", {"path": "rpc/admit_signal", "times": None, "after_commit": True})
-    entered = enter(project, "ETH/USDT")
+    entered = project.signal(user, "ETH/USDT")
     wait_until("it is admitted", lambda: project.rows("select from positions where signal_id = %s", entered))
     return entered
 
 
-def held_in_the_request(project: Project, executed: bool) -> str:
+def held_in_the_request(project: Project, user: TestnetUser, executed: bool) -> str:
     """A signal whose order has reached the exchange, and gets no answer."""
-    before = posted(project)
+    before = asked(project, POST)
     project.venue("POST", "faults", {**HANG, "execute": executed})
-    entered = enter(project, "ETH/USDT")
-    wait_until("the order reaches the exchange", lambda: posted(project) > before)
+    entered = project.signal(user, "ETH/USDT")
+    wait_until("the order reaches the exchange", lambda: asked(project, POST) > before)
     return entered
 
 
-def posted(project: Project) -> int:
-    """How many orders were ever sent to the exchange."""
-    counts = project.venue("GET", "requests").json()["requests"]
-    return sum(counts.get("POST /api/v3/order", {}).values())
+def held_after_the_fill(project: Project, user: TestnetUser) -> str:
+    """A signal whose order is filled, and of which nothing is written yet."""
+    before = asked(project, POST)
+    project.control("rest", {"path": "rpc/record_order", "status": 503, "times": None})
+    entered = project.signal(user, "ETH/USDT")
+    wait_until("the order reaches the exchange", lambda: asked(project, POST) > before)
+    return entered
 
 
-MOMENTS: dict[str, tuple[Callable[[Project], str], bool]] = {
+MOMENTS: dict[str, tuple[Callable[[Project, TestnetUser], str], bool]] = {
     "before the request": (held_before_the_request, False),
-    "in a request carried out": (lambda project: held_in_the_request(project, True), True),
-    "in a request not carried out": (lambda project: held_in_the_request(project, False), False),
+    "in a request carried out": (lambda project, user: held_in_the_request(project, user, True), True),
+    "after the fill, before its row is written": (held_after_the_fill, True),
+    "in a request not carried out": (lambda project, user: held_in_the_request(project, user, False), False),
 }
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_workers_entry_is_settled_and_never_sent_again(
-    testnet: Project, start_worker: StartWorker, moment: str
+    project: Project, user: TestnetUser, start_worker: StartWorker, moment: str
 ) -> None:
     hold, placed = MOMENTS[moment]
     first = start_worker(**SETTINGS)
-    entered = hold(testnet)
+    entered = hold(project, user)
     first.kill()
+    project.request("DELETE", "/_control/rest").raise_for_status()
     start_worker(**SETTINGS)
-    assert_settled(testnet, entered, placed)
+    assert_settled(project, user, entered, placed)
 
 
 @pytest.mark.parametrize(
@@ -72,26 +89,27 @@ def test_a_killed_workers_entry_is_settled_and_never_sent_again(
     [moment if moment == "before the request" else pytest.param(moment, marks=pytest.mark.bench) for moment in MOMENTS],
 )
 def test_a_worker_that_slept_past_its_lease_places_nothing_when_it_wakes(
-    testnet: Project, start_worker: StartWorker, moment: str
+    project: Project, user: TestnetUser, start_worker: StartWorker, moment: str
 ) -> None:
     hold, placed = MOMENTS[moment]
     sleeper = start_worker(**SETTINGS)
-    entered = hold(testnet)
+    entered = hold(project, user)
     sleeper.process.send_signal(signals.SIGSTOP)
+    project.request("DELETE", "/_control/rest").raise_for_status()
     start_worker(**SETTINGS)
-    assert_settled(testnet, entered, placed)
-    sent = posted(testnet)
+    assert_settled(project, user, entered, placed)
+    sent = asked(project, POST)
     sleeper.process.send_signal(signals.SIGCONT)
     wait_until("the sleeper registers anew", lambda: registrations(sleeper) == 2)
-    assert_settled(testnet, entered, placed)
-    assert posted(testnet) == sent
+    assert_settled(project, user, entered, placed)
+    assert asked(project, POST) == sent
 
 
 def registrations(worker: Worker) -> int:
     return sum("registered as worker" in one["event"] for one in worker.events())
 
 
-def assert_settled(project: Project, entered: str, placed: bool) -> None:
+def assert_settled(project: Project, user: TestnetUser, entered: str, placed: bool) -> None:
     """One order and an open position, or no order and a failed one."""
     order = settled(project, entered)
     there = at_venue(project, order["client_order_id"])
@@ -101,3 +119,4 @@ def assert_settled(project: Project, entered: str, placed: bool) -> None:
     else:
         assert there == []
         assert (order["position_status"], order["failure_code"]) == ("failed", "entry_not_accepted")
+    assert_ledger_equals_rows(project, user)
