@@ -21,6 +21,8 @@ LEASE_SECONDS = 10.0
 WORKER_ID = UUID(int=0xF)
 NOTHING: dict[str, Any] = {"taken": [], "signals": [], "more": False, "unseen": []}
 """What a claim answers that found nothing."""
+REGISTERED: dict[str, Any] = {"heartbeat_ms": 1_700_000_000_000}
+"""What a registration answers: when the lease began."""
 Answer = dict[str, Any] | httpx.Response | Exception
 
 
@@ -28,7 +30,7 @@ class Project:
     """Answers each function as told, again and again, at once or after some seconds; what was asked is kept."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {"worker_register": {}}
+        self.answers: dict[str, Answer] = {"worker_register": REGISTERED}
         self.seconds: dict[str, float] = {}
         self.asked: list[tuple[float, str, dict[str, Any]]] = []
         self.timeouts: list[dict[str, float]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -15,11 +16,16 @@ from streams.domain.errors import Broken, Dismissed, Refused, Transient
 from streams.domain.order import OrderReport
 from tests.domain import specimens
 from tests.streams.virtual_loop import in_virtual_time
-from tests.worker.rest import LEASE_SECONDS, NOTHING, Project, attempt, registered
+from tests.worker.rest import LEASE_SECONDS, NOTHING, REGISTERED, Project, attempt, registered
 from worker.adapters.supabase_store import CONNECTIONS, TRIES, SupabaseStore, connect_store
 
 ANNA = Account(specimens.ANNA, "paper")
-ALIVE = {"alive": True, "accounts": [{"user_id": str(specimens.ANNA), "mode": "paper"}], "surplus": 2}
+ALIVE: dict[str, Any] = {
+    "alive": True,
+    "accounts": [{"user_id": str(specimens.ANNA), "mode": "paper"}],
+    "surplus": 2,
+    "heartbeat_ms": REGISTERED["heartbeat_ms"] + 2500,
+}
 OVERLOADED = httpx.Response(503, content=b"upstream connect error")
 PASSING = [OVERLOADED, httpx.Response(429, content=b"slow down"), httpx.ConnectError("refused"), httpx.ReadTimeout("")]
 
@@ -35,6 +41,19 @@ async def test_a_heartbeat_says_what_is_held(project: Project) -> None:
     store = await registered()
     pulse = await store.heartbeat()
     assert (pulse.alive, pulse.accounts, pulse.surplus) == (True, {ANNA}, 2)
+    await store.close()
+
+
+@in_virtual_time
+async def test_the_lease_reaches_from_the_last_heartbeat_that_the_database_took(project: Project) -> None:
+    store = await registered()
+    assert store.lease_ends_ms() == REGISTERED["heartbeat_ms"] + LEASE_SECONDS * 1000
+    project.answers["worker_heartbeat"] = ALIVE
+    await store.heartbeat()
+    assert store.lease_ends_ms() == ALIVE["heartbeat_ms"] + LEASE_SECONDS * 1000
+    project.answers["worker_heartbeat"] = {"alive": False, "accounts": [], "surplus": 0, "heartbeat_ms": None}
+    await store.heartbeat()
+    assert store.lease_ends_ms() == ALIVE["heartbeat_ms"] + LEASE_SECONDS * 1000
     await store.close()
 
 
