@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from streams.domain.order import Fill, Order, OrderReport
+from streams.domain.order import ENDED, Fill, Order, OrderReport
 from streams.domain.reconcile import UNSURE
 from tests.domain import specimens
 
@@ -15,6 +15,31 @@ Answer = Callable[[Order], OrderReport]
 def filled(order: Order) -> OrderReport:
     """All that was left, at 100."""
     return _traded(order, "filled", order.remaining)
+
+
+def at_100(order: Order) -> OrderReport:
+    """As a market at 100 makes of it: an order whose price is there is filled, another one rests or expires."""
+    if order.status in ENDED:
+        return OrderReport(order.status, f"venue-{order.id}", known_fills=order.fills)
+    if order.price is None or order.price >= 100:
+        return filled(order)
+    return _unfilled(order, "expired") if order.time_in_force == "IOC" else resting(order)
+
+
+def cancelled_at_100(order: Order) -> OrderReport:
+    """Cancelled, unless it has ended already."""
+    return _unfilled(order, "cancelled") if order.status not in ENDED else at_100(order)
+
+
+def _unfilled(order: Order, status: str) -> OrderReport:
+    bare = not order.filled_quantity
+    return OrderReport(
+        status,
+        f"venue-{order.id}",
+        failure_code="entry_not_filled" if bare else None,
+        failure_reason="The exchange ended the order without a fill." if bare else None,
+        known_fills=order.fills,
+    )
 
 
 def resting(order: Order) -> OrderReport:

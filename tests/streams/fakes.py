@@ -362,7 +362,7 @@ class FakeMarket(Faulty):
 
 
 class FakeExchange(Faulty):
-    """Places orders as told, each verb with answers of its own; by default all fill at once."""
+    """Places orders as told, each verb with answers of its own; by default as a market at 100 makes of them."""
 
     def __init__(self, clock: FakeClock | None = None) -> None:
         super().__init__()
@@ -375,15 +375,15 @@ class FakeExchange(Faulty):
         self.most_underway: Counter[UUID] = Counter()
         self.fee_rate = Decimal("0.001")
         self.answers: dict[str, Answer] = {
-            "place": answers.filled,
-            "look_up": answers.filled,
-            "cancel": answers.cancelled,
+            "place": answers.at_100,
+            "look_up": answers.at_100,
+            "cancel": answers.cancelled_at_100,
         }
 
     async def funds(self, brief: Brief) -> Funds:
         await self.enter("funds")
         assert brief.paper is not None
-        return Funds(brief.paper.available, self.fee_rate)
+        return Funds(brief.paper.available, self.fee_rate, at_venue=brief.mode != "paper")
 
     async def place(self, order: Order) -> OrderReport:
         self.placed.append(order.position_id)
