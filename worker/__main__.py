@@ -43,14 +43,14 @@ def demo(
     signals: Annotated[
         int, typer.Option(min=3, max=1000, help="How many signals; the last two are planted bad ones.")
     ] = 20,
-    mode: Annotated[str, typer.Option(help="paper, the mode that this release trades in.")] = "paper",
+    mode: Annotated[str, typer.Option(help="paper or testnet.")] = "paper",
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON last, for programs.")] = False,
 ) -> None:
     """Show it all: an embedded Supabase and exchange, a worker, signals, and positions opening live."""
     from worker.demo import DemoError, demonstrate
 
-    if mode not in config.SERVED:
-        typer.echo(f"fillstream: --mode {mode}: this release demonstrates {', '.join(config.SERVED)} only", err=True)
+    if mode not in config.SHOWN:
+        typer.echo(f"fillstream: --mode {mode}: only {', '.join(config.SHOWN)} can be demonstrated", err=True)
         raise typer.Exit(BAD_SETTINGS)
     try:
         code = asyncio.run(demonstrate(signals, mode, as_json))

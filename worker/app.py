@@ -31,7 +31,7 @@ from streams.ports import Exchange, Hint
 from streams.recovery import Recovery
 from streams.tracker import Tracker, TrackingSettings
 from worker.adapters import realtime
-from worker.adapters.ccxt_exchange import CcxtExchange, CcxtMarket
+from worker.adapters.ccxt_exchange import CcxtExchange, CcxtMarket, Connect, GuardedConnector
 from worker.adapters.clock import SystemClock
 from worker.adapters.edge_keyring import EdgeKeyring
 from worker.adapters.paper_exchange import PaperExchange
@@ -46,10 +46,11 @@ REGISTER_PAUSE_SECONDS = 2.0
 
 
 class App:
-    """One worker process."""
+    """One worker process; `connect` makes the connections to an exchange, to its own hosts alone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, connect: Connect = GuardedConnector) -> None:
         self._settings = settings
+        self._connect = connect
         self._stopped = asyncio.Event()
         self._broken: BaseException | None = None
 
@@ -68,7 +69,7 @@ class App:
             settings.supabase_url,
             settings.supabase_service_role_key.get_secret_value(),
             settings.lease_seconds,
-            settings.modes,
+            settings.allowed_modes,
             settings.max_signal_age,
         )
         async with AsyncExitStack() as open_:
@@ -78,18 +79,18 @@ class App:
             return await self._serve(store, markets, exchanges, clock)
 
     async def _markets(self, clock: SystemClock, open_: AsyncExitStack) -> dict[str, CcxtMarket]:
-        """The market of each mode: paper has the live one's prices; the testnet is a world of its own."""
+        """The market of each mode: paper shares the live one; the testnet is a world of its own, hosts and all."""
         base_url = self._settings.exchange_base_url
         markets: dict[str, CcxtMarket] = {}
-        for mode in self._settings.modes:
+        for mode in self._settings.allowed_modes:
             testnet = mode == "testnet" and base_url is None
             kind = "testnet" if testnet else "shared"
             if kind not in markets:
-                markets[kind] = CcxtMarket(clock, base_url, testnet)
+                markets[kind] = CcxtMarket(clock, base_url, testnet, self._connect)
                 open_.push_async_callback(markets[kind].close)
                 await markets[kind].start()
             markets[mode] = markets[kind]
-        return {mode: markets[mode] for mode in self._settings.modes}
+        return {mode: markets[mode] for mode in self._settings.allowed_modes}
 
     def _exchanges(
         self, store: SupabaseStore, markets: Mapping[str, CcxtMarket], clock: SystemClock, open_: AsyncExitStack
@@ -109,7 +110,7 @@ class App:
             if mode == "paper":
                 exchanges[mode] = PaperExchange(market, clock)
             else:
-                venue = exchanges[mode] = CcxtExchange(market, keyring, clock, notes.note)
+                venue = exchanges[mode] = CcxtExchange(mode, market, keyring, clock, notes.note)
                 open_.push_async_callback(venue.close)
         return exchanges
 
@@ -200,7 +201,7 @@ class App:
         """Say so once signals can be traded; before that the table is answered only where rows alone decide."""
         for market in markets.values():
             await market.loaded.wait()
-        log.info("ready", modes=list(self._settings.modes), realtime=self._settings.realtime)
+        log.info("ready", modes=list(self._settings.allowed_modes), realtime=self._settings.realtime)
 
     async def _until_stopped_or(self, done: asyncio.Future[None]) -> None:
         stopped = asyncio.create_task(self._stopped.wait())
@@ -290,11 +291,11 @@ def _nothing(_: object) -> None:
     """The trunk's last step, which cannot raise."""
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, connect: Connect = GuardedConnector) -> int:
     """Run a worker until SIGINT or SIGTERM. Returns the process's exit code."""
     logging.captureWarnings(True)
 
     async def main() -> int:
-        return await App(settings).run()
+        return await App(settings, connect).run()
 
     return asyncio.run(main())

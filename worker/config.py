@@ -11,8 +11,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MODES = ("paper", "testnet", "live")
-SERVED = ("paper", "testnet")
-"""The modes that this release trades in; a signal of another is answered with `mode_not_allowed`."""
+SHOWN = ("paper", "testnet")
+"""The modes that a demonstration can be made in: the others trade with real money."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -95,11 +95,6 @@ class Settings(BaseSettings):
             raise ValueError("EXCHANGE_BASE_URL: must not be set where ALLOWED_MODES names live; unset one of them")
         return self
 
-    @property
-    def modes(self) -> tuple[str, ...]:
-        """The modes to serve: allowed here, and supported."""
-        return tuple(mode for mode in self.allowed_modes if mode in SERVED)
-
 
 def read_settings(env_file: Path | None = None) -> Settings:
     """Read the settings; what the environment says wins over the file. Raises SettingsError."""
@@ -111,8 +106,6 @@ def read_settings(env_file: Path | None = None) -> Settings:
         raise SettingsError(f"{env_file or '.env'}: cannot be read as a dotenv file ({error})") from None
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
-    if not settings.modes:
-        raise SettingsError(f"ALLOWED_MODES: this release trades in {', '.join(SERVED)} only; name it")
     return settings
 
 

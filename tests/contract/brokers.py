@@ -104,7 +104,7 @@ def venue_floor(project: Project) -> Floor:
             assert isinstance(market, CcxtMarket)
             keyring, account = FakeKeyring(), specimens.account(mode="testnet")
             keyring.store(Account(account.user_id, "testnet"), api_key, secret)
-            exchange = CcxtExchange(market, keyring, SystemClock())
+            exchange = CcxtExchange("testnet", market, keyring, SystemClock())
             try:
                 await scenario(Broker(exchange, market, "testnet"))
             finally:

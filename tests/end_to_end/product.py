@@ -72,13 +72,15 @@ class Worker:
                 self.kill()
 
 
-def launch_worker(env: Mapping[str, str], log: Path, *arguments: str, **settings: str) -> Worker:
-    """Start a worker on a project; settings are environment variables."""
+def launch_worker(
+    env: Mapping[str, str], log: Path, *arguments: str, module: str | None = None, **settings: str
+) -> Worker:
+    """Start a worker on a project, or a module that runs one; settings are environment variables."""
     wanted = {name: env[name] for name in ("SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", "EXCHANGE_BASE_URL")}
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV")}
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run", *arguments],
+            [sys.executable, "-m", *((module,) if module else ("worker", "run")), *arguments],
             env={**inherited, **wanted, "LOG_FORMAT": "json", **settings},
             cwd=Path(__file__).parents[2],
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from tests.end_to_end.product import Project, launch_worker
 SWEEP_SECONDS = 2.0
 WRONG = {
     "no address and no key": ({"SUPABASE_URL": "", "SUPABASE_SERVICE_ROLE_KEY": ""}, "SUPABASE_SERVICE_ROLE_KEY"),
-    "no mode of this release": ({"ALLOWED_MODES": "live", "EXCHANGE_BASE_URL": ""}, "ALLOWED_MODES"),
+    "a mode that there is not": ({"ALLOWED_MODES": "demo"}, "ALLOWED_MODES"),
     "live on another exchange": ({"ALLOWED_MODES": "paper,live"}, "EXCHANGE_BASE_URL"),
     "a time without end": ({"POLL_INTERVAL": "inf"}, "POLL_INTERVAL"),
     "slippage that is no number": ({"DEFAULT_SLIPPAGE": "nan"}, "DEFAULT_SLIPPAGE"),

@@ -43,7 +43,7 @@ def test_a_project_alone_is_enough(project: pytest.MonkeyPatch) -> None:
     settings = read_settings()
     assert settings.supabase_url == "http://127.0.0.1:54321"
     assert settings.supabase_service_role_key.get_secret_value() == KEY
-    assert settings.modes == ("paper", "testnet")
+    assert settings.allowed_modes == ("paper", "testnet")
     assert settings.default_slippage == Decimal("0.5")
     assert (settings.max_execution_time, settings.poll_interval, settings.max_signal_age) == (60, 1, 120)
     assert (settings.sweep_interval, settings.lease_seconds, settings.recv_window_ms) == (2, 10, 5000)
@@ -91,7 +91,6 @@ def test_an_empty_variable_is_missing(project: pytest.MonkeyPatch) -> None:
         ("EXCHANGE_BASE_URL", "http://localhost:54400/api"),
         ("ALLOWED_MODES", "paper,demo"),
         ("ALLOWED_MODES", ","),
-        ("ALLOWED_MODES", "live"),
         ("MAX_EXECUTION_TIME", "0"),
         ("MAX_EXECUTION_TIME", "soon"),
         ("POLL_INTERVAL", "-1"),

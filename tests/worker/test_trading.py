@@ -142,7 +142,7 @@ def run(scenario: Scenario) -> None:
                 signed_at_ms=prices.venue_ms(),
                 recv_window_ms=5000,
             )
-            exchange = CcxtExchange(prices, purse, SystemClock(), venue.note)
+            exchange = CcxtExchange("testnet", prices, purse, SystemClock(), venue.note)
             try:
                 await scenario(venue, exchange, purse, order)
             finally:

@@ -60,7 +60,7 @@ async def listening(trader: Trader, purse: Purse | None = None) -> AsyncGenerato
     """An exchange with somebody who listens to the account's orders."""
     market = CcxtMarket(SystemClock(), trader.served.origin)
     await market.start()
-    exchange = CcxtExchange(market, purse or Purse(), SystemClock())
+    exchange = CcxtExchange("testnet", market, purse or Purse(), SystemClock())
     ear = Ear()
     try:
         await asyncio.wait_for(market.loaded.wait(), SECONDS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector
 from worker.adapters.ccxt_exchange.market import CcxtMarket
 from worker.adapters.ccxt_exchange.trading import CcxtExchange
 
-__all__ = ["CcxtExchange", "CcxtMarket"]
+__all__ = ["CcxtExchange", "CcxtMarket", "Connect", "GuardedConnector"]

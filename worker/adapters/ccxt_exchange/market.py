@@ -21,6 +21,7 @@ from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
 from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock, Keys
+from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector, spot_hosts
 from worker.adapters.ccxt_exchange.outcome import watch
 from worker.adapters.ccxt_exchange.request_budget import RequestBudget, Urgency
 
@@ -59,8 +60,11 @@ SUBSCRIBE_SECONDS = 0.25
 class CcxtMarket:
     """Public market data, each question asked once however many ask it at the same time."""
 
-    def __init__(self, clock: Clock, base_url: str | None = None, testnet: bool = False) -> None:
+    def __init__(
+        self, clock: Clock, base_url: str | None = None, testnet: bool = False, connect: Connect = GuardedConnector
+    ) -> None:
         self._clock = clock
+        self._connect = connect
         self._exchange: Any = pro.binance({"options": OPTIONS, "enableRateLimit": False, "timeout": 10_000})
         if testnet:
             self._exchange.set_sandbox_mode(True)  # replaces every URL, so it comes first
@@ -84,7 +88,7 @@ class CcxtMarket:
 
     async def start(self) -> None:
         """Begin loading the markets, and again each hour; questions before that are Transient."""
-        self._session = aiohttp.ClientSession()
+        self._session = aiohttp.ClientSession(connector=self._connect(spot_hosts(self._exchange.urls["api"])))
         self._exchange.session = self._session
         self._keeper = asyncio.create_task(self._keep_markets(), name="keep markets")
 

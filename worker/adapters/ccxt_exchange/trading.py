@@ -47,7 +47,10 @@ ACCOUNT_WEIGHT, ORDER_WEIGHT, TRADES_WEIGHT, SEND_WEIGHT = 20, 4, 5, 1
 class CcxtExchange:
     """Places, looks up and cancels orders of one mode, under each account's own key."""
 
-    def __init__(self, market: CcxtMarket, keyring: Keyring, clock: Clock, note_keys: NoteKeys | None = None) -> None:
+    def __init__(
+        self, mode: str, market: CcxtMarket, keyring: Keyring, clock: Clock, note_keys: NoteKeys | None = None
+    ) -> None:
+        self._mode = mode
         self._market = market
         self._keyring = keyring
         self._clock = clock
@@ -195,7 +198,12 @@ class CcxtExchange:
         return price if asset == base else (await self._market.quote(f"{asset}/{QUOTE_CURRENCY}")).bid
 
     async def _instance(self, account: Account, version: int | None = None) -> Any:
-        """The account's instance; where a version is named, under keys of it or newer ones."""
+        """The account's instance; where a version is named, under keys of it or newer ones.
+
+        Raises Broken for an account of another mode, whose keys must never be used here.
+        """
+        if account.mode != self._mode:
+            raise Broken(f"an account in {account.mode} mode was handed to the exchange of {self._mode}")
         keys = await self._keyring.keys(account)
         if version is not None and keys.version < version:
             self._keyring.drop(account, keys.version)
