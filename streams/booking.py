@@ -11,7 +11,7 @@ from streams.domain.errors import Dismissed, Transient
 from streams.domain.money import ZERO, average, exact
 from streams.domain.order import Order, OrderReport
 from streams.domain.risk import Protection
-from streams.outcome import Dropped, Failed, InDoubt, Opened, Outcome, Resting
+from streams.outcome import Changed, Dropped, Failed, InDoubt, Opened, Outcome, Resting
 from streams.ports import Market, Store
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class Booking:
         outcomes: list[Outcome] = []
         if position.is_open and order.filled_quantity == ZERO:
             outcomes.append(Opened(position))
+        elif position.is_open and booked.changed:
+            outcomes.append(Changed(position))
         if position.status == "failed":
             outcomes.append(Failed(position))
         if not booked.changed:

@@ -79,4 +79,25 @@ class InDoubt:
     unheard: bool
 
 
-Outcome = Opened | Resting | Failed | TurnedAway | Deferred | Dropped | InDoubt
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The entry of an open position bought more, or has ended."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """A position was adopted: its entry has ended, and what can be protected is."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A position has ended, and its profit is on its row."""
+
+    position: Position
+
+
+Outcome = Opened | Changed | Monitored | Closed | Resting | Failed | TurnedAway | Deferred | Dropped | InDoubt

@@ -15,7 +15,8 @@ from streams.aio import recover, serial_by
 from streams.domain.position import Position
 from streams.execution import Execution
 from streams.intake import Intake, Item, Takeover, account_of, wakes
-from streams.outcome import Deferred, InDoubt, Opened, Outcome, Resting
+from streams.monitor import Monitor
+from streams.outcome import Changed, Deferred, InDoubt, Opened, Outcome, Resting
 from streams.ports import Hint
 from streams.recovery import Recovery
 from streams.tracker import Tracker
@@ -33,6 +34,7 @@ class Pipeline:
         execution: Execution,
         tracker: Tracker,
         recovery: Recovery,
+        monitor: Monitor,
         sweep_interval: float,
         recheck_interval: float,
         scheduler: abc.SchedulerBase,
@@ -42,6 +44,7 @@ class Pipeline:
         self._execution = execution
         self._tracker = tracker
         self._recovery = recovery
+        self._monitor = monitor
         self._sweep_interval = sweep_interval
         self._recheck_interval = recheck_interval
         self._scheduler = scheduler
@@ -56,14 +59,15 @@ class Pipeline:
 
     def outcomes(self, hints: Observable[Hint]) -> Observable[Outcome]:
         """Run until stopped. Completes when nothing is in hand any more."""
-        woken = wakes(hints, self._room, self._sweep_interval, self._scheduler)
+        woken = wakes(hints, self._room, self._sweep_interval, self._scheduler).pipe(ops.share())
         worked: Observable[Outcome] = self._intake.items(woken.pipe(ops.take_until(self._stop))).pipe(
             serial_by(account_of, self._work)
         )
         rechecks = rx.interval(self._recheck_interval, scheduler=self._scheduler).pipe(
             ops.take_until(self._stop), ops.map(lambda _: self._recheck()), ops.exclusive()
         )
-        settled: Observable[Outcome] = rx.merge(worked, rechecks)
+        asked = self._monitor.asked(woken.pipe(ops.take_until(self._stop)))
+        settled: Observable[Outcome] = rx.merge(worked, rechecks, asked.pipe(ops.take_until(self._stop)))
         return rx.using(
             self._beating, lambda _: settled.pipe(ops.flat_map(self._followed), ops.do_action(self._notice))
         )
@@ -101,11 +105,19 @@ class Pipeline:
         return self._recovery.recheck().pipe(recover(self._unforeseen("recheck")))
 
     def _followed(self, outcome: Outcome) -> Observable[Outcome]:
-        """Let each outcome out, and follow an order that rests for as long as the worker runs."""
-        if not isinstance(outcome, Resting) or self._stopping:
-            return rx.just(outcome)
-        later = self._tracker.follow(outcome).pipe(recover(self._unforeseen("tracking")), ops.take_until(self._stop))
+        """Let each outcome out; follow an order that rests and keep a position that is open while the worker runs."""
+        later = rx.empty() if self._stopping else self._later(outcome)
         return rx.concat(rx.just(outcome), later)
+
+    def _later(self, outcome: Outcome) -> Observable[Outcome]:
+        match outcome:
+            case Resting():
+                begun, what = self._tracker.follow(outcome), "tracking"
+            case Opened(position=position) | Changed(position=position) if position.is_open:
+                begun, what = self._monitor.keep(position), "keeping"
+            case _:
+                return rx.empty()
+        return begun.pipe(recover(self._unforeseen(what)), ops.take_until(self._stop), ops.flat_map(self._followed))
 
     def _finished(self, item: Item, progressed: bool) -> None:
         """Ask for more where there is room; what was put off would only come again, so that waits for the sweep."""

@@ -11,19 +11,25 @@ from uuid import UUID
 
 from streams.domain.account import Account
 from streams.domain.errors import Refused
+from streams.domain.held import Held
 from streams.domain.market import Book, MarketRules, Quote
 from streams.domain.order import Order, OrderReport, Stamp
 from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
 from streams.domain.sizing import Funds, Sized
+from streams.domain.step import Answer
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A word that there may be work: signal ids, a reason to look at everything, or the accounts held by now."""
+    """A word that there may be work: signal ids, a reason to look at everything, or the accounts held by now.
+
+    `positions`: something is asked of these.
+    """
 
     ids: tuple[UUID, ...] = ()
+    positions: tuple[UUID, ...] = ()
     everything: bool = False
     reason: str = ""
     held: frozenset[Account] | None = None
@@ -101,6 +107,43 @@ class Unfinished:
     expired: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a venue reported of an order, and is not booked yet."""
+
+    order_id: UUID
+    report: OrderReport
+
+
+@dataclass(frozen=True, slots=True)
+class ExitPlan:
+    """Sells about to be sent for a position, one or the two legs of a list, and what was heard of those they replace.
+
+    With an `exit_reason` the position is closing from the commit on.
+    """
+
+    position_id: UUID
+    orders: tuple[Order, ...]
+    recv_window_ms: int
+    venue_offset_ms: int
+    heard: tuple[Heard, ...] = ()
+    exit_reason: str | None = None
+    trailing_stop_price: Decimal | None = None
+    action_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The database's word on an exit plan.
+
+    `prepared`: the rows are at `submitting`, and the orders may be sent once. `stale`: they would sell more than is
+    held and not promised yet, so the rows are to be read anew. `late`: too little is left of the lease.
+    """
+
+    outcome: Literal["prepared", "stale", "late"]
+    signed_at_ms: int = 0
+
+
 class Store(Protocol):
     """The database. Every call goes under the id last registered; `now_ms` is its clock in Unix milliseconds,
     `lease_ends_ms` when on it this worker's lease ends, as far as it heard.
@@ -124,16 +167,27 @@ class Store(Protocol):
     ) -> Booked: ...
     async def unfinished(self, accounts: Sequence[Account] | None = None) -> Sequence[Unfinished]: ...
     async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]: ...
+    async def held(self, position_ids: Sequence[UUID] | None = None, *, asked: bool = False) -> Sequence[Held]: ...
+    async def prepare_exits(self, plan: ExitPlan) -> Prepared: ...
+    async def adopt(self, position_id: UUID) -> Held: ...
+    async def resume(self, position_id: UUID, detail: str) -> Held: ...
+    async def close_position(self, position_id: UUID, reason: str) -> Held: ...
+    async def answer(self, answer: Answer) -> Held: ...
     async def release(self, accounts: Sequence[Account]) -> None: ...
     async def note_keys(self, account: Account, version: int, error: str | None) -> None: ...
 
 
 class Market(Protocol):
-    """Public market data of one venue. Raises Transient when it cannot be had, Refused for an unknown symbol."""
+    """Public market data of one venue. Raises Transient when it cannot be had, Refused for an unknown symbol.
+
+    `watch` has each change of a symbol's best prices seen, until its answer is called; none of them is left out for as
+    long as the stream stands, and where it does not, prices are asked for.
+    """
 
     def rules(self, symbol: str) -> MarketRules: ...
     async def quote(self, symbol: str) -> Quote: ...
     async def book(self, symbol: str) -> Book: ...
+    def watch(self, symbol: str, seen: Callable[[Quote], None]) -> Callable[[], None]: ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -159,6 +213,8 @@ class Exchange(Protocol):
     may be placed); anything else is Unknown too. `look_up` and `cancel` say None where the venue does not know the
     order, which proves nothing yet; a cancel is signed with its stamp. `listen` tells client ids of orders that
     change, None where any may have changed, until its answer is called: a hint that may come late, twice or never.
+    `place_list` places a stop and a target of which one is filled at most; `cancel_all` cancels one order or the legs
+    of one list. `owned` is all that an account has of an asset, free or locked; None where no coins are kept.
     `now_ms` is the venue's clock in Unix milliseconds, None where there is none.
     """
 
@@ -166,6 +222,9 @@ class Exchange(Protocol):
     async def place(self, order: Order) -> OrderReport: ...
     async def look_up(self, order: Order) -> OrderReport | None: ...
     async def cancel(self, order: Order, stamp: Stamp) -> OrderReport | None: ...
+    async def place_list(self, stop: Order, target: Order) -> Sequence[OrderReport]: ...
+    async def cancel_all(self, orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]: ...
+    async def owned(self, account: Account, asset: str) -> Decimal | None: ...
     def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]: ...
     def now_ms(self) -> int | None: ...
 

@@ -1,4 +1,4 @@
-"""Settles what a stopped or dead worker left behind: unfinished orders first, then open positions handed on."""
+"""Settles what a stopped or dead worker left behind: open positions handed on first, then unfinished entries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Recovery:
         self._out_of_reach: set[UUID] = set()
 
     def take_over(self, account: Account, stopping: Callable[[], bool]) -> Observable[Outcome]:
-        """Settle an account just taken, then name its open positions, so that their consumers find them all."""
+        """Name an account's open positions, so that they are protected, then settle its unfinished entries."""
         return from_aiter(lambda: self._take_over(account, stopping), name="take over")
 
     def recheck(self) -> Observable[Outcome]:
@@ -53,14 +53,13 @@ class Recovery:
         return from_aiter(lambda: self._settle_all(None), name="recheck")
 
     async def _take_over(self, account: Account, stopping: Callable[[], bool]) -> AsyncIterator[Outcome]:
-        """Settle and name again until it has been done once: the account's signals wait behind it."""
+        """Name what is open, to be protected first, then settle, until it has been done once: signals wait behind."""
         while not stopping():
             try:
-                async for outcome in self._settle_all([account]):
-                    if not isinstance(outcome, Opened):  # named below, with all the others
-                        yield outcome
                 for position in await self._store.open_positions([account]):
                     yield Opened(position, found=True)
+                async for outcome in self._settle_all([account]):
+                    yield outcome
             except Transient:
                 await asyncio.sleep(RETRY_SECONDS)
             except Dismissed:

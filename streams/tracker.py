@@ -72,11 +72,20 @@ class Tracker:
         self._settings = settings
         self._in_hand = in_hand
         self._tracked: dict[UUID, Account] = {}
+        self._news: dict[UUID, asyncio.Event] = {}
+        self._unwanted: set[UUID] = set()
 
     @property
     def accounts(self) -> frozenset[Account]:
         """The accounts with an order being followed."""
         return frozenset(self._tracked.values())
+
+    def cancel(self, order: Order) -> None:
+        """Have an entry cancelled as soon as it is known to rest."""
+        self._unwanted.add(order.id)
+        news = self._news.get(order.id)
+        if news is not None:
+            news.set()
 
     def follow(self, resting: Resting) -> Observable[Outcome]:
         """Follow one order to its end; an order already followed is left to its follower."""
@@ -84,7 +93,8 @@ class Tracker:
         def subscribe(_: abc.SchedulerBase) -> Observable[Outcome]:
             if resting.order.id in self._tracked:
                 return rx.empty()
-            order, news = resting.order, asyncio.Event()
+            order = resting.order
+            news = self._news[order.id] = asyncio.Event()
             self._tracked[order.id] = order.account
             self._in_hand.hold(order.id)
 
@@ -96,7 +106,8 @@ class Tracker:
 
             def let_go() -> None:
                 stop_listening()
-                del self._tracked[order.id]
+                del self._tracked[order.id], self._news[order.id]
+                self._unwanted.discard(order.id)
                 self._in_hand.release(order.id)
 
             looks = from_aiter(lambda: self._looks(resting, news), name="follow order")
@@ -163,7 +174,7 @@ class Tracker:
         if order.status in ENDED:
             report = await exchange.look_up(order)
             return None if report is None else replace(report, final=is_due)
-        if order.status not in UNSURE and is_due:
+        if order.status not in UNSURE and (is_due or order.id in self._unwanted):
             return _not_final(order, await exchange.cancel(order, self._leash.stamp(exchange)))
         venue_ms = exchange.now_ms()  # before the question: the answer is of this moment or later
         report = await exchange.look_up(order)

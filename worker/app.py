@@ -25,7 +25,20 @@ from streams.domain.position import Position
 from streams.execution import Execution, ExecutionSettings
 from streams.in_hand import InHand
 from streams.intake import Intake
-from streams.outcome import Deferred, Dropped, Failed, InDoubt, Opened, Outcome, Resting, TurnedAway
+from streams.monitor import Monitor, MonitorSettings
+from streams.outcome import (
+    Changed,
+    Closed,
+    Deferred,
+    Dropped,
+    Failed,
+    InDoubt,
+    Monitored,
+    Opened,
+    Outcome,
+    Resting,
+    TurnedAway,
+)
 from streams.pipeline import Pipeline, positions_opened
 from streams.ports import Exchange, Hint
 from streams.recovery import Recovery
@@ -42,6 +55,8 @@ from worker.key_notes import KeyNotes
 log: structlog.stdlib.BoundLogger = structlog.get_logger("worker")
 
 RECHECK_SECONDS = 5.0
+EXIT_RECV_WINDOW_MS = 1000
+"""Of exits, protection and what cancels them: their doubts must be short."""
 REGISTER_PAUSE_SECONDS = 2.0
 
 
@@ -131,6 +146,11 @@ class App:
             round(settings.unknown_margin_seconds * 1000),
         )
         tracker = Tracker(store, markets, exchanges, clock, tracking, in_hand)
+        scheduler = AsyncIOScheduler(asyncio.get_running_loop())
+        keeping = MonitorSettings(
+            min(EXIT_RECV_WINDOW_MS, settings.recv_window_ms), settings.poll_interval, tracking.unknown_margin_ms
+        )
+        monitor = Monitor(store, markets, exchanges, clock, uuid4, keeping, tracker.cancel, scheduler)
         execution = Execution(
             store,
             markets,
@@ -142,7 +162,7 @@ class App:
         )
 
         def busy() -> frozenset[Account]:
-            return intake.accounts | tracker.accounts
+            return intake.accounts | tracker.accounts | monitor.accounts
 
         def keep_only(held: frozenset[Account]) -> None:
             execution.keep_only(held | intake.accounts)
@@ -156,9 +176,10 @@ class App:
             execution,
             tracker,
             Recovery(store, markets, exchanges, clock, in_hand),
+            monitor,
             settings.sweep_interval,
             RECHECK_SECONDS,
-            AsyncIOScheduler(asyncio.get_running_loop()),
+            scheduler,
         )
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         subscription = self._subscribe(pipeline, done)
@@ -267,6 +288,18 @@ def _report(outcome: Outcome) -> None:
                 symbol=position.symbol,
                 quantity=str(position.entry_quantity),
                 price=str(position.entry_price),
+            )
+        case Monitored(position=position):
+            log.info("monitoring", position=str(position.id), symbol=position.symbol)
+        case Changed(position=position):
+            log.debug("changed", position=str(position.id), quantity=str(position.entry_quantity))
+        case Closed(position=position):
+            log.info(
+                "closed",
+                position=str(position.id),
+                symbol=position.symbol,
+                reason=position.exit_reason,
+                profit=None if position.realized_pnl is None else str(position.realized_pnl),
             )
         case Resting(order=order):
             log.info("resting", order=str(order.id), symbol=order.symbol, price=str(order.price))

@@ -28,13 +28,13 @@ ENDED = frozenset({"filled", "cancelled", "expired", "failed"})
 
 
 def client_order_id(position_id: UUID, purpose: str, attempt: int = 1) -> str:
-    """The id an order is sent and looked up under: from position, purpose and attempt, 30 to 32 characters.
+    """The id an order is sent and looked up under: from position, purpose and attempt, 30 to 36 characters.
 
     Binance spot takes `^[a-zA-Z0-9-_]{1,36}$`; a reused id is no idempotency key there, so each attempt has
-    its own.
+    its own. `list` is the purpose of an order list, which has an id beside those of its legs.
     """
     packed = base64.b32encode(position_id.bytes).decode().rstrip("=").lower()
-    letter = {"entry": "e", "exit": "x", "stop_loss": "s", "take_profit": "t"}[purpose]
+    letter = {"entry": "e", "exit": "x", "stop_loss": "s", "take_profit": "t", "list": "l"}[purpose]
     return f"fs{packed}-{letter}{attempt}"
 
 
@@ -78,6 +78,7 @@ class OrderReport:
     known_fills: int = 0
     tells_all: bool = False
     final: bool = True
+    order_list_id: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -105,6 +106,8 @@ class Order(BaseModel):
     time_in_force: str | None = None
     quantity: Decimal
     price: Decimal | None = None
+    stop_price: Decimal | None = None
+    list_client_order_id: str | None = None
     status: str
     filled_quantity: Decimal = ZERO
     total_value: Decimal = ZERO
@@ -114,6 +117,7 @@ class Order(BaseModel):
     recv_window_ms: int
     credential_version: int | None = None
     submitted_at: datetime | None = None
+    acknowledged_ms: int | None = None
     created_at: datetime | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Paper fills: a buy order walks the real book, never past its price or what is reserved for it."""
+"""Paper fills: orders walk the real book; a buy never past its price or what is reserved for it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,27 @@ from streams.domain.money import ZERO, exact, floor_to
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """A quantity taken at a price; value and fee in quote."""
+    """A quantity traded at a price; value and fee in quote."""
 
     price: Decimal
     quantity: Decimal
     value: Decimal
     fee: Decimal
+
+
+@exact
+def walk_bids(bids: Sequence[Level], quantity: Decimal, fee_rate: Decimal) -> tuple[Take, ...]:
+    """Sell into the bids at market, best price first, until the quantity or the book ends."""
+    takes: list[Take] = []
+    wanted = quantity
+    for level in bids:
+        sold = min(wanted, level.quantity)
+        if sold <= ZERO:
+            break
+        value = level.price * sold
+        takes.append(Take(level.price, sold, value, value * fee_rate))
+        wanted -= sold
+    return tuple(takes)
 
 
 @exact

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from streams.domain.account import Account
+from streams.domain.money import ZERO
 
 MOVES: dict[str, frozenset[str]] = {
     "created": frozenset({"submitting", "failed"}),
@@ -39,14 +40,26 @@ class Position(BaseModel):
     entry_quantity: Decimal | None = None
     entry_value: Decimal | None = None
     entry_time: datetime | None = None
+    exit_quantity: Decimal | None = None
+    exit_value: Decimal | None = None
+    exit_reason: str | None = None
     stop_loss_price: Decimal | None = None
     take_profit_price: Decimal | None = None
+    trailing_stop_percent: Decimal | None = None
+    trailing_stop_price: Decimal | None = None
+    max_hold_minutes: Decimal | None = None
+    realized_pnl: Decimal | None = None
     failure_code: str | None = None
 
     @property
     def account(self) -> Account:
         """Whose position it is, in which mode."""
         return Account(self.user_id, self.mode)
+
+    @property
+    def remaining(self) -> Decimal:
+        """What is held and not sold yet, in base units."""
+        return (self.entry_quantity or ZERO) - (self.exit_quantity or ZERO)
 
     @property
     def is_open(self) -> bool:

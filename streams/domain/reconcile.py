@@ -66,6 +66,11 @@ def never_accepted() -> OrderReport:
     )
 
 
+def vanished() -> OrderReport:
+    """The report of an order that its venue had and does not know any more: it was reset, or the order purged."""
+    return OrderReport("cancelled", failure_reason="The exchange does not know the order any more.")
+
+
 def never_placed(venue_was_out_of_reach: bool) -> OrderReport:
     """The report of a paper entry that was never filled, and why."""
     if venue_was_out_of_reach:

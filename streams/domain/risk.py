@@ -42,12 +42,17 @@ def check_market(signal: Signal, rules: MarketRules, quote: Quote) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """Stop and target as admitted: prices that the signal named, or percentages that follow the entry price."""
+    """Stop and target as admitted: prices that the signal named, or percentages that follow the entry price.
+
+    With them go how far below its peak the price may fall, and for how many minutes the position may be held.
+    """
 
     stop_price: Decimal | None = None
     stop_percent: Decimal | None = None
     target_price: Decimal | None = None
     target_percent: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    max_hold_minutes: Decimal | None = None
 
     @classmethod
     def of(cls, signal: Signal) -> Protection:
@@ -58,6 +63,8 @@ class Protection:
             stop_percent=config.stop_loss_percent if signal.stop_loss is None else None,
             target_price=signal.take_profit,
             target_percent=config.take_profit_percent if signal.take_profit is None else None,
+            trailing_percent=config.trailing_stop_percent,
+            max_hold_minutes=config.max_hold_minutes,
         )
 
     @exact

@@ -273,14 +273,3 @@ def test_play_money_is_exact_over_many_fills(project: Project, worker: Worker, a
             worker.record(plan["order_id"], status=status, known_fills=trade, fills=[fill])
     spent = project.owner.value("select sum(value + fee_usdt) from public.trades")
     assert _balance(project) == (10000 - spent, 0)
-
-
-def test_exits_are_not_booked_as_entries(project: Project, worker: Worker, plan: dict[str, Any], alice: UUID) -> None:
-    exit_id = project.owner.value(
-        "insert into public.orders (position_id, user_id, purpose, client_order_id, symbol, side, type, quantity, mode)"
-        " values (%s, %s, 'exit', 'x', 'BTC/USDT', 'sell', 'market', 1, 'paper') returning id",
-        plan["position_id"],
-        alice,
-    )
-    with pytest.raises(Error, match="is no entry"):
-        worker.record(exit_id, status="cancelled")

@@ -51,7 +51,8 @@ FUNCTIONS = {
 } | {
     ("service_role", function)
     for function in (
-        "admit_signal", "claim_signals", "clear_system_stop", "emergency_stop", "end_key_access", "note_keys",
+        "adopt_position", "admit_signal", "claim_signals", "close_position", "held_positions", "prepare_exits",
+        "resume_position", "settle_action", "clear_system_stop", "emergency_stop", "end_key_access", "note_keys",
         "open_positions", "read_credentials", "record_failed_try", "record_order", "reencrypt_credentials",
         "refuse_signal", "release_accounts", "revoke_credentials", "set_trader_mode", "signal_brief",
         "store_credentials", "unfinished_orders", "worker_heartbeat", "worker_register", "worker_retire",

@@ -21,6 +21,8 @@ def at_100(order: Order) -> OrderReport:
     """As a market at 100 makes of it: an order whose price is there is filled, another one rests or expires."""
     if order.status in ENDED:
         return OrderReport(order.status, f"venue-{order.id}", known_fills=order.fills)
+    if order.stop_price is not None:
+        return resting(order)
     if order.price is None or order.price >= 100:
         return filled(order)
     return _unfilled(order, "expired") if order.time_in_force == "IOC" else resting(order)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Refused
+from streams.domain.held import Held
 from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
 from streams.domain.order import ENDED, MOVES, Order, OrderReport, Stamp
@@ -19,10 +20,12 @@ from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief, PaperFunds
 from streams.domain.sizing import Funds
-from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
+from streams.domain.step import Answer as ActionAnswer
+from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Prepared, Pulse, Unfinished
 from tests.domain import specimens
 from tests.streams import answers
 from tests.streams.answers import Answer
+from tests.streams.fake_exits import Exits, named
 from tests.streams.faulty import Faulty
 
 STARTED = 1000.0
@@ -89,6 +92,7 @@ class FakeStore(Faulty):
         self._beat_ms = 0
         self._dead: set[UUID] = set()
         self._answers: dict[UUID, Admission] = {}
+        self.exits = Exits(self.positions, self._entry_of, self.now_ms)
         self.put(*briefs)
 
     def now_ms(self) -> int:
@@ -210,6 +214,12 @@ class FakeStore(Faulty):
 
     async def record(self, order_id: UUID, report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Booked:
         await self.enter("record")
+        if order_id in self.exits.orders:
+            sell = self.exits.orders[order_id]
+            self._check_held(sell.position_id)
+            changed = self.exits.book(order_id, report)
+            await self.leave("record")
+            return Booked(changed, self.exits.orders[order_id].status, self.positions[sell.position_id])
         row = self.orders[order_id]
         if self.holders[row.brief.account] != self._alive():
             raise Dismissed("the account is another worker's")
@@ -243,6 +253,54 @@ class FakeStore(Faulty):
         for account in accounts:
             self.holders[account] = None
         self.surplus = max(self.surplus - len(accounts), 0)
+
+    async def held(self, position_ids: Sequence[UUID] | None = None, *, asked: bool = False) -> Sequence[Held]:
+        await self.enter("held")
+        accounts = self._held(None)
+        found = [
+            self.exits.held(position.id)
+            for position in self.positions.values()
+            if named(position_ids, position.id)
+            and position.account in accounts
+            and position.status not in ("closed", "failed")
+            and (asked or position.is_open)
+        ]
+        return [one for one in found if one.actions or not asked]
+
+    async def prepare_exits(self, plan: ExitPlan) -> Prepared:
+        await self.enter("prepare_exits")
+        self._check_held(plan.position_id)
+        prepared = self.exits.prepare(plan)
+        await self.leave("prepare_exits")
+        return prepared
+
+    async def adopt(self, position_id: UUID) -> Held:
+        await self.enter("adopt")
+        self._check_held(position_id)
+        return self.exits.adopt(position_id)
+
+    async def resume(self, position_id: UUID, detail: str) -> Held:
+        await self.enter("resume")
+        self._check_held(position_id)
+        return self.exits.resume(position_id)
+
+    async def close_position(self, position_id: UUID, reason: str) -> Held:
+        await self.enter("close_position")
+        self._check_held(position_id)
+        return self.exits.close(position_id, reason)
+
+    async def answer(self, answer: ActionAnswer) -> Held:
+        await self.enter("answer")
+        self._check_held(answer.action.position_id)
+        return self.exits.answer(answer)
+
+    def _check_held(self, position_id: UUID) -> None:
+        if self.positions[position_id].account not in self._held(None):
+            raise Dismissed("the account is another worker's")
+
+    def _entry_of(self, position_id: UUID) -> Order:
+        (entry,) = [row.order for row in self.orders.values() if row.order.position_id == position_id]
+        return entry
 
     async def note_keys(self, account: Account, version: int, error: str | None) -> None:
         await self.enter("note_keys")
@@ -317,7 +375,13 @@ class FakeStore(Faulty):
         self.balances[row.brief.account] -= sum((one.value + one.fee_usdt for one in new), ZERO)
         position, signal = self.positions[order.position_id], self.signals[row.brief.id]
         if row.order.filled_quantity:
-            changes = {"status": "open", "entry_quantity": row.order.filled_quantity}
+            changes = {
+                "status": "open" if position.status == "submitting" else position.status,
+                "entry_quantity": row.order.filled_quantity,
+                "entry_value": row.order.total_value,
+                "entry_price": row.order.total_value / row.order.filled_quantity,
+                "entry_time": self._clock.now(),
+            }
             self.positions[position.id] = position.model_copy(update=changes)
             signal.status = "in_position"
         else:
@@ -343,6 +407,7 @@ class FakeMarket(Faulty):
         super().__init__()
         self.price = Decimal(100)
         self.trading = True
+        self.watchers: dict[str, list[Callable[[Quote], None]]] = {}
 
     def rules(self, symbol: str) -> MarketRules:
         if symbol.startswith("NONE"):
@@ -350,6 +415,18 @@ class FakeMarket(Faulty):
         if symbol.startswith("BUG"):
             raise ZeroDivisionError(symbol)
         return specimens.rules(symbol=symbol, trading=self.trading)
+
+    def watch(self, symbol: str, seen: Callable[[Quote], None]) -> Callable[[], None]:
+        self.watchers.setdefault(symbol, []).append(seen)
+        return lambda: self.watchers[symbol].remove(seen)
+
+    def tick(self, symbol: str, *bids: str) -> None:
+        """Let the best price of a symbol go through these."""
+        for bid in bids:
+            self.price = Decimal(bid)
+            quote = Quote(symbol, self.price, self.price, STARTED + asyncio.get_running_loop().time())
+            for seen in tuple(self.watchers.get(symbol, ())):
+                seen(quote)
 
     async def quote(self, symbol: str) -> Quote:
         await self.enter("quote")
@@ -368,6 +445,7 @@ class FakeExchange(Faulty):
         super().__init__()
         self.clock = clock
         self.unheard_of: set[str] = set()
+        self.coins: Decimal | None = None
         self.stamps: list[Stamp] = []
         self.listeners: list[Callable[[str | None], None]] = []
         self.placed: list[UUID] = []
@@ -404,6 +482,18 @@ class FakeExchange(Faulty):
         await self.enter("cancel")
         self.stamps.append(stamp)
         return None if order.client_order_id in self.unheard_of else self.answers["cancel"](order)
+
+    async def place_list(self, stop: Order, target: Order) -> Sequence[OrderReport]:
+        self.placed.append(stop.position_id)
+        await self.enter("place_list")
+        return [self.answers["place"](leg) for leg in (stop, target)]
+
+    async def cancel_all(self, orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]:
+        return [await self.cancel(order, stamp) for order in orders]
+
+    async def owned(self, account: Account, asset: str) -> Decimal | None:
+        await self.enter("owned")
+        return self.coins
 
     def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]:
         self.listeners.append(heard)

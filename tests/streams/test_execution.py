@@ -357,7 +357,7 @@ async def test_a_signal_deferred_is_tried_at_the_next_sweep() -> None:
     await passed(SWEEP / 2)
     assert [type(one) for one in world.outcomes] == [Deferred]
     await passed(SWEEP)
-    assert [type(one) for one in world.outcomes] == [Deferred, Opened]
+    assert [type(one) for one in world.outcomes][:2] == [Deferred, Opened]
     await world.stop()
 
 

@@ -255,7 +255,7 @@ async def test_an_order_at_rest_keeps_the_percentages_of_admission_through_a_tak
     await world.start()
     await passed(2)
     position = world.store.positions[left.position_id]
-    assert (position.status, position.stop_loss_price, position.take_profit_price) == ("open", 95, 110)
+    assert (position.is_open, position.stop_loss_price, position.take_profit_price) == (True, 95, 110)
     await world.stop()
 
 

@@ -273,6 +273,7 @@ async def test_news_of_an_order_is_looked_at_at_once() -> None:
     await passed(0.01)
     assert len(world.of(Opened)) == 1
     await world.stop()
+    await passed(0.01)
     assert world.exchange.listeners == []
 
 

@@ -18,6 +18,7 @@ from streams.domain.signal import Brief
 from streams.execution import Execution, ExecutionSettings
 from streams.in_hand import InHand
 from streams.intake import Intake
+from streams.monitor import Monitor, MonitorSettings
 from streams.outcome import Outcome
 from streams.pipeline import Pipeline
 from streams.ports import Hint
@@ -65,11 +66,15 @@ class World:
         self.intake = Intake(self.store, self.clock, self.alarms.append)
         tracking = TrackingSettings(POLL, MAX_EXECUTION, LATE_FILL, RECV_WINDOW_MS, UNKNOWN_MARGIN_MS)
         self.tracker = Tracker(self.store, markets, exchanges, self.clock, tracking, self.in_hand)
+        keeping = MonitorSettings(1000, POLL, UNKNOWN_MARGIN_MS)
+        self.monitor = Monitor(
+            self.store, markets, exchanges, self.clock, new_id, keeping, self.tracker.cancel, self.scheduler
+        )
         settings = ExecutionSettings(default_slippage=specimens.Decimal("0.5"), recv_window_ms=RECV_WINDOW_MS)
         self.execution = Execution(self.store, markets, exchanges, self.clock, new_id, settings, self.in_hand)
 
         def busy() -> frozenset[Account]:
-            return self.intake.accounts | self.tracker.accounts
+            return self.intake.accounts | self.tracker.accounts | self.monitor.accounts
 
         def keep_only(held: frozenset[Account]) -> None:
             self.execution.keep_only(held | self.intake.accounts)
@@ -82,6 +87,7 @@ class World:
             self.execution,
             self.tracker,
             self.recovery,
+            self.monitor,
             SWEEP,
             RECHECK,
             self.scheduler,

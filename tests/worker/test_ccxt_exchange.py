@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.adapters.ccxt_exchange.market import repointed, rules_of
+from worker.adapters.ccxt_exchange.answers import rules_of
+from worker.adapters.ccxt_exchange.market import repointed
 
 INFO: dict[str, Any] = {
     "symbol": "BTCUSDT",

@@ -33,6 +33,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 60.0  # a line that lasted this long starts its pauses over
 WORKERS_TOPIC = "workers"
 SIGNALS_READY = "signals-ready"
+ACTIONS = "actions"
 
 
 class Line(ABC):
@@ -122,6 +123,7 @@ class BroadcastLine(Line):
     def channel(self, client: AsyncRealtimeClient, ready: asyncio.Event) -> AsyncRealtimeChannel:  # noqa: ARG002
         """A private channel: only the service role may read the workers' topic."""
         channel = client.channel(WORKERS_TOPIC, _private())
+        channel.on_broadcast(ACTIONS, self._on_actions)
         return channel.on_broadcast(SIGNALS_READY, self._on_signals)
 
     def joined(self, ready: asyncio.Event) -> None:
@@ -136,6 +138,14 @@ class BroadcastLine(Line):
             self.hint(Hint(everything=True, reason="broadcast"))
         else:
             self.hint(Hint(ids=ids, reason="broadcast"))
+
+    def _on_actions(self, payload: Any) -> None:
+        message = _object(_object(payload).get("payload", payload))
+        ids = _ids(message.get("ids"))
+        if ids is None or message.get("more"):
+            self.hint(Hint(everything=True, reason="actions"))
+        else:
+            self.hint(Hint(positions=ids, reason="actions"))
 
 
 class RowsLine(Line):

@@ -20,13 +20,16 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from streams.domain.account import Account
+from streams.domain.action import Action
 from streams.domain.errors import Broken, Dismissed, ExecutionError, Refused, Transient
+from streams.domain.held import Held
 from streams.domain.money import text
 from streams.domain.order import Fill, Order, OrderReport
 from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
-from streams.ports import Admission, Attempt, Booked, Claim, Pulse, Unfinished
+from streams.domain.step import Answer
+from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Prepared, Pulse, Unfinished
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from supabase import PostgrestAPIError as APIError
 
@@ -182,6 +185,56 @@ class SupabaseStore:
                 log.error("position %s cannot be read: %s", row["id"], error)
         return found
 
+    async def held(self, position_ids: Sequence[UUID] | None = None, *, asked: bool = False) -> Sequence[Held]:
+        """Positions that hold coins, of those named or all; `asked`: those of which something is asked, entries too."""
+        answer = await self._call(
+            "held_positions",
+            self._id(),
+            p_position_ids=None if position_ids is None else _texts(position_ids),
+            p_asked=asked,
+        )
+        found: list[Held] = []
+        for row in answer["positions"]:
+            try:
+                found.append(_held(row))
+            except Broken as error:  # one row that cannot be read must not hide the others
+                log.error("position %s cannot be read: %s", row["position"]["id"], error)
+        return found
+
+    async def prepare_exits(self, plan: ExitPlan) -> Prepared:
+        """Commit the intent of sells; the same first order gets the same answer."""
+        answer = await self._call(
+            "prepare_exits", self._id(), p_position_id=str(plan.position_id), p_plan=_exit_plan(plan)
+        )
+        return Prepared(answer["outcome"], int(answer.get("signed_at_ms") or 0))
+
+    async def adopt(self, position_id: UUID) -> Held:
+        """Move an open position to monitoring."""
+        return _held(await self._call("adopt_position", self._id(), p_position_id=str(position_id)))
+
+    async def resume(self, position_id: UUID, detail: str) -> Held:
+        """Move a closing position back to monitoring; what asked for its close fails with this sentence."""
+        answer = await self._call("resume_position", self._id(), p_position_id=str(position_id), p_detail=detail)
+        return _held(answer)
+
+    async def close_position(self, position_id: UUID, reason: str) -> Held:
+        """End a position of which nothing sellable is left, and book its profit."""
+        answer = await self._call("close_position", self._id(), p_position_id=str(position_id), p_reason=reason)
+        return _held(answer)
+
+    async def answer(self, answer: Answer) -> Held:
+        """Answer an action, once, and write the stop or target that it moves."""
+        change = {"stop_loss_price": answer.stop, "take_profit_price": answer.target}
+        told = await self._call(
+            "settle_action",
+            self._id(),
+            p_action_id=str(answer.action.id),
+            p_status=answer.status,
+            p_error=answer.message,
+            p_change={name: text(price) for name, price in change.items() if price is not None},
+        )
+        return _held(told)
+
     async def release(self, accounts: Sequence[Account]) -> None:
         """Let accounts go to whoever has room."""
         await self._call("release_accounts", self._id(), p_accounts=_account_rows(accounts))
@@ -307,6 +360,19 @@ def _read(kind: type[Row], row: Any) -> Row:
         raise Broken(f"a {kind.__name__} from the database cannot be read: {error}") from error
 
 
+def _held(row: Any) -> Held:
+    """Raises Broken where a part of it cannot be read."""
+    sale = row.get("last_sale")
+    return Held(
+        _read(Position, row["position"]),
+        _read(Order, row["entry"]),
+        tuple(_read(Order, order) for order in row["orders"]),
+        int(row["attempts"]),
+        tuple(_read(Action, action) for action in row["actions"]),
+        None if sale is None else _read(Order, sale),
+    )
+
+
 def _protection(position: Mapping[str, Any]) -> Protection:
     """As admitted; a price that the signal named stands in the row already."""
 
@@ -357,6 +423,8 @@ def _plan(attempt: Attempt) -> Mapping[str, object]:
         "stop_loss_percent": _money(sized.protection.stop_percent),
         "take_profit_price": _money(sized.take_profit_price),
         "take_profit_percent": _money(sized.protection.target_percent),
+        "trailing_stop_percent": _money(sized.protection.trailing_percent),
+        "max_hold_minutes": _money(sized.protection.max_hold_minutes),
         "max_loss_usdt": _money(sized.max_loss_usdt),
         "woken_at": brief.claimed_at,
         "venue_offset_ms": attempt.venue_offset_ms,
@@ -364,10 +432,38 @@ def _plan(attempt: Attempt) -> Mapping[str, object]:
     }
 
 
+def _exit_plan(plan: ExitPlan) -> Mapping[str, object]:
+    return {
+        "orders": [
+            {
+                "id": str(order.id),
+                "purpose": order.purpose,
+                "client_order_id": order.client_order_id,
+                "list_client_order_id": order.list_client_order_id,
+                "action_id": None if plan.action_id is None else str(plan.action_id),
+                "type": order.type,
+                "time_in_force": order.time_in_force,
+                "quantity": text(order.quantity),
+                "price": _money(order.price),
+                "stop_price": _money(order.stop_price),
+            }
+            for order in plan.orders
+        ],
+        "recv_window_ms": plan.recv_window_ms,
+        "venue_offset_ms": plan.venue_offset_ms,
+        "reports": [
+            {"order_id": str(heard.order_id), "report": _report(heard.report, None, None)} for heard in plan.heard
+        ],
+        "exit_reason": plan.exit_reason,
+        "trailing_stop_price": _money(plan.trailing_stop_price),
+    }
+
+
 def _report(report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Mapping[str, object]:
     return {
         "status": report.status,
         "exchange_order_id": report.exchange_order_id,
+        "order_list_id": report.order_list_id,
         "known_fills": report.known_fills,
         "final": report.final,
         "fills": [_fill(fill) for fill in report.fills],

@@ -6,9 +6,9 @@ Amounts are read from ccxt's `info`, the venue's own text, never from its floats
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,10 +17,11 @@ from ccxt import pro  # pyright: ignore[reportMissingTypeStubs]
 from ccxt.base import errors  # pyright: ignore[reportMissingTypeStubs]
 
 from streams.domain.errors import Refused, Transient
-from streams.domain.market import Book, Level, MarketRules, Quote
-from streams.domain.money import ZERO
+from streams.domain.market import Book, MarketRules, Quote
 from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock, Keys
+from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS, levels_of, quote_of, rules_of
+from worker.adapters.ccxt_exchange.best_prices import BestPrices
 from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector, spot_hosts
 from worker.adapters.ccxt_exchange.outcome import watch
 from worker.adapters.ccxt_exchange.request_budget import RequestBudget, Urgency
@@ -30,19 +31,14 @@ R = TypeVar("R")
 
 RELOAD_SECONDS = 3600.0
 RETRY_SECONDS = 3.0
-QUOTE_SECONDS = 1.0  # a streamed quote older than this is asked for anew
 BOOK_SECONDS = 0.1  # orders of one moment share one look at the book
 BOOK_LEVELS = 100
-UNUSED_SECONDS = 10.0
 CALL_SECONDS = 10.0
-LISTING_WEIGHT, TIME_WEIGHT, QUOTE_WEIGHT, BOOK_WEIGHT = 20, 1, 2, 5
-"""Request weights of exchangeInfo, time, one symbol's bookTicker, and a depth of 100 levels."""
+LISTING_WEIGHT, TIME_WEIGHT, QUOTE_WEIGHT, QUOTES_WEIGHT, BOOK_WEIGHT = 20, 1, 2, 4, 5
+"""Request weights of exchangeInfo, time, one symbol's bookTicker, several ones', and a depth of 100 levels."""
 CLOCK_IS_OFF = "-1021"
 ORDER_TIMEOUT_MS = 12_000
 """Binance gives an order up to 10 s; to wait less would make doubts of our own."""
-BROKEN_ANSWERS = (TypeError, LookupError, ValueError, ArithmeticError)
-"""What reading an answer raises that is none: an error page, a field that is missing, a price that is no number."""
-
 OPTIONS = {
     "fetchCurrencies": False,
     "fetchMargins": False,
@@ -53,8 +49,6 @@ OPTIONS = {
     # ccxt counts what was ever subscribed to, and never what ended: its own limit would stop a long-lived worker.
     "subscriptionLimitByStream": {"spot": 1_000_000_000},
 }
-SUBSCRIBE_SECONDS = 0.25
-"""Between two messages on streams: Binance takes 5 a second on a socket. Questions are answered by REST meanwhile."""
 
 
 class CcxtMarket:
@@ -72,16 +66,13 @@ class CcxtMarket:
             self._exchange.urls["api"] = repointed(self._exchange.urls["api"], base_url)
         self._session: aiohttp.ClientSession | None = None
         self._rules: dict[str, MarketRules] = {}
-        self._quotes: dict[str, Quote] = {}
         self._books: dict[str, tuple[float, Book]] = {}
         self._asked: dict[tuple[str, str], asyncio.Task[Any]] = {}
-        self._watched: dict[str, asyncio.Task[None]] = {}
-        self._used_at: dict[str, float] = {}
-        self._subscribing = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._venue_ahead_ms = 0
         self.budget = RequestBudget(clock, self.venue_ms)
         watch(self._exchange, self.budget.answered)
+        self._best = BestPrices(self._exchange, clock, self._fetch_quotes)
         self._learning_time = asyncio.Lock()
         self._clock_task: asyncio.Task[None] | None = None
         self.loaded = asyncio.Event()
@@ -94,7 +85,8 @@ class CcxtMarket:
 
     async def close(self) -> None:
         """Stop every stream and close the connections."""
-        tasks = [*self._watched.values(), *self._asked.values()]
+        await self._best.close()
+        tasks = [*self._asked.values()]
         tasks += [task for task in (self._keeper, self._clock_task) if task is not None]
         for task in tasks:
             task.cancel()
@@ -117,11 +109,16 @@ class CcxtMarket:
 
     async def quote(self, symbol: str) -> Quote:
         """Best bid and ask: streamed where the stream is fresh, else asked for."""
-        self._watch(symbol)
-        streamed = self._quotes.get(symbol)
-        if streamed is not None and self._clock.monotonic() - streamed.seen_at <= QUOTE_SECONDS:
-            return streamed
-        return await self._ask(("quote", symbol), lambda: self._fetch_quote(symbol))
+        return self._best.fresh(symbol) or await self._ask(("quote", symbol), lambda: self._fetch_quote(symbol))
+
+    def watch(self, symbol: str, seen: Callable[[Quote], None]) -> Callable[[], None]:
+        """Have each change of the symbol's best prices seen, until the answer is called."""
+        return self._best.watch(symbol, seen)
+
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """The symbols whose prices are streamed."""
+        return self._best.subscribed
 
     async def book(self, symbol: str) -> Book:
         """The book's first levels as of now."""
@@ -174,25 +171,30 @@ class CcxtMarket:
     async def _fetch_quote(self, symbol: str) -> Quote:
         async def fetch() -> Quote:
             raw = await self._exchange.public_get_ticker_bookticker({"symbol": self.id_of(symbol)})
-            return self._quote(symbol, raw["bidPrice"], raw["askPrice"])
+            return quote_of(symbol, raw["bidPrice"], raw["askPrice"], self._clock.monotonic())
 
-        quote = self._quotes[symbol] = await self._call(QUOTE_WEIGHT, fetch)
+        quote = await self._call(QUOTE_WEIGHT, fetch)
+        self._best.tell(quote)
         return quote
+
+    async def _fetch_quotes(self, symbols: Sequence[str]) -> Sequence[Quote]:
+        async def fetch() -> Sequence[Quote]:
+            names = {self.id_of(symbol): symbol for symbol in symbols}
+            asked = {"symbols": json.dumps(list(names), separators=(",", ":"))}
+            rows = await self._exchange.public_get_ticker_bookticker(asked)
+            now = self._clock.monotonic()
+            return [quote_of(names[row["symbol"]], row["bidPrice"], row["askPrice"], now) for row in rows]
+
+        return await self._call(QUOTES_WEIGHT, fetch)
 
     async def _fetch_book(self, symbol: str) -> Book:
         async def fetch() -> Book:
             raw = await self._exchange.public_get_depth({"symbol": self.id_of(symbol), "limit": BOOK_LEVELS})
-            return Book(symbol, _levels(raw["bids"]), _levels(raw["asks"]))
+            return Book(symbol, levels_of(raw["bids"]), levels_of(raw["asks"]))
 
         book = await self._call(BOOK_WEIGHT, fetch)
         self._books[symbol] = (self._clock.monotonic(), book)
         return book
-
-    def _quote(self, symbol: str, bid: Any, ask: Any) -> Quote:
-        best_bid, best_ask = amount_of(bid), amount_of(ask)
-        if best_bid <= ZERO or best_ask <= ZERO:
-            raise Transient(f"{symbol} has no bid or no ask now")
-        return Quote(symbol, best_bid, best_ask, self._clock.monotonic())
 
     async def _ask(self, key: tuple[str, str], start: Callable[[], Awaitable[R]]) -> R:
         """Join whoever asks the same right now, else ask."""
@@ -246,40 +248,6 @@ class CcxtMarket:
             raise ValueError(f"no {QUOTE_CURRENCY} market among {len(markets)}")
         return markets
 
-    def _watch(self, symbol: str) -> None:
-        """Stream the symbol's best prices for as long as somebody asks for them."""
-        self._used_at[symbol] = self._clock.monotonic()
-        if symbol not in self._watched:
-            task = asyncio.create_task(self._stream(symbol), name=f"watch {symbol}")
-            self._watched[symbol] = task
-            task.add_done_callback(lambda _: self._watched.pop(symbol, None))
-
-    async def _pace(self) -> None:
-        async with self._subscribing:
-            await asyncio.sleep(SUBSCRIBE_SECONDS)
-
-    async def _stream(self, symbol: str) -> None:
-        await self._pace()
-        while (left := self._used_at[symbol] + UNUSED_SECONDS - self._clock.monotonic()) > 0:
-            try:
-                async with asyncio.timeout(left):
-                    seen: Any = await self._exchange.watch_bids_asks([symbol])
-                raw = seen[symbol]["info"]
-                self._quotes[symbol] = self._quote(symbol, raw["b"], raw["a"])
-            except TimeoutError:
-                continue
-            except (*BROKEN_ANSWERS, errors.BaseError, aiohttp.ClientError, Transient) as error:
-                log.debug("the price stream of %s broke: %s", symbol, error)
-                await asyncio.sleep(RETRY_SECONDS)
-        self._quotes.pop(symbol, None)
-        self._used_at.pop(symbol, None)
-        await self._pace()
-        try:
-            async with asyncio.timeout(RETRY_SECONDS):
-                await self._exchange.un_watch_bids_asks([symbol])
-        except (errors.BaseError, aiohttp.ClientError, TimeoutError) as error:
-            log.debug("the price stream of %s did not end well: %s", symbol, error)
-
 
 def repointed(urls: Any, base_url: str) -> Any:
     """Every URL of ccxt's on another origin; paths stay, and `/stream` stays what marks spot streams."""
@@ -292,42 +260,6 @@ def repointed(urls: Any, base_url: str) -> Any:
         spot = (parts.hostname or "").startswith(("stream.", "demo-stream"))
         return websocket + ("/stream" if spot else "") + parts.path
     return http + parts.path
-
-
-def rules_of(info: Any) -> MarketRules:
-    """Read one symbol of Binance's exchangeInfo."""
-    filters: dict[str, Any] = {one["filterType"]: one for one in info.get("filters", [])}
-    lot = filters.get("LOT_SIZE", {})
-    notional: Any = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL") or {}
-    percent = filters.get("PERCENT_PRICE_BY_SIDE", {})
-    return MarketRules(
-        symbol=f"{info['baseAsset']}/{info['quoteAsset']}",
-        base=info["baseAsset"],
-        quote=info["quoteAsset"],
-        trading=info.get("status") == "TRADING",
-        tick=Decimal(filters.get("PRICE_FILTER", {}).get("tickSize", "0")),
-        step=Decimal(lot.get("stepSize", "0")),
-        min_quantity=Decimal(lot.get("minQty", "0")),
-        max_quantity=Decimal(lot.get("maxQty", "0")),
-        market_max_quantity=Decimal(filters.get("MARKET_LOT_SIZE", {}).get("maxQty", "0")),
-        min_notional=Decimal(notional.get("minNotional", "0")),
-        bid_multiplier_up=Decimal(percent.get("bidMultiplierUp", "0")),
-        bid_multiplier_down=Decimal(percent.get("bidMultiplierDown", "0")),
-    )
-
-
-def amount_of(written: Any) -> Decimal:
-    """Read a price or quantity, which Binance writes as text. Raises one of BROKEN_ANSWERS for what is none."""
-    if not isinstance(written, str):
-        raise TypeError(f"an amount is text, was {written!r}")
-    amount = Decimal(written)
-    if not amount.is_finite() or amount < ZERO:
-        raise ValueError(f"an amount is a number from zero up, was {written!r}")
-    return amount
-
-
-def _levels(raw: Any) -> tuple[Level, ...]:
-    return tuple(Level(amount_of(price), amount_of(quantity)) for price, quantity, *_ in raw)
 
 
 async def _awaited(awaitable: Awaitable[R]) -> R:

@@ -5,8 +5,9 @@ Requests go through ccxt's implicit methods, whose answers are the venue's own t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -18,7 +19,8 @@ from streams.domain.order import Fill, Order, OrderReport, Stamp
 from streams.domain.signal import QUOTE_CURRENCY, Brief
 from streams.domain.sizing import Funds
 from streams.ports import Clock, Keyring, Keys
-from worker.adapters.ccxt_exchange.market import BROKEN_ANSWERS, CcxtMarket
+from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS
+from worker.adapters.ccxt_exchange.market import CcxtMarket
 from worker.adapters.ccxt_exchange.order_count import OrderCount
 from worker.adapters.ccxt_exchange.outcome import NotFound, sent, sort_failure, sort_question
 from worker.adapters.ccxt_exchange.request_budget import Urgency
@@ -90,25 +92,55 @@ class CcxtExchange:
         """
         venue = await self._instance(order.account, order.credential_version)
         request = {
-            "symbol": self._market.id_of(order.symbol),
-            "side": order.side.upper(),
-            "type": order.type.upper(),
-            "quantity": text(order.quantity),
             "newClientOrderId": order.client_order_id,
+            "quantity": text(order.quantity),
+            "type": order.type.upper(),
             "newOrderRespType": "FULL",
-            "timestamp": order.signed_at_ms,
-            "recvWindow": order.recv_window_ms,
+            **self._stamped(order),
         }
         if order.price is not None:
             request |= {"price": text(order.price), "timeInForce": order.time_in_force or "GTC"}
-        if self._market.venue_ms() > order.signed_at_ms + order.recv_window_ms:
-            raise Rejected("entry_not_accepted", "The order's time window was over before it could be sent.")
+        if order.stop_price is not None:
+            request["stopPrice"] = text(order.stop_price)
+        self._check_window(order)
         self._count.note(order.account)
-        answer = await self._sent(order, lambda: venue.private_post_order(request))
+        answer = await self._sent(
+            order.account, lambda: venue.private_post_order(request), lambda told: _is_of(told, order)
+        )
         try:
             return await self._report(order, answer, answer.get("fills"))
         except Exception as error:  # it is placed, whatever else is wrong with its answer: a look-up reads it again
             raise Unknown(f"the order was placed, and its answer cannot be read: {error!r}") from error
+
+    async def place_list(self, stop: Order, target: Order) -> Sequence[OrderReport]:
+        """Send both legs as one list (OCO), once, stamped as their rows say. Raises as `place` does, for both alike."""
+        venue = await self._instance(stop.account, stop.credential_version)
+        request = {
+            "listClientOrderId": stop.list_client_order_id,
+            "quantity": text(stop.quantity),
+            "aboveType": target.type.upper(),
+            "aboveStopPrice": text(target.stop_price or ZERO),
+            "aboveClientOrderId": target.client_order_id,
+            "belowType": stop.type.upper(),
+            "belowStopPrice": text(stop.stop_price or ZERO),
+            "belowClientOrderId": stop.client_order_id,
+            "newOrderRespType": "FULL",
+            **self._stamped(stop),
+        }
+        self._check_window(stop)
+        for leg in (stop, target):
+            self._count.note(leg.account)
+
+        def both(told: Any) -> bool:
+            reports: list[Any] = told.get("orderReports") or []
+            legs = [any(_is_of(report, leg) for report in reports) for leg in (stop, target)]
+            return bool(told.get("orderListId")) and all(legs)
+
+        answer = await self._sent(stop.account, lambda: venue.private_post_orderlist_oco(request), both)
+        try:
+            return [await self._leg(leg, answer) for leg in (stop, target)]
+        except Exception as error:  # as above
+            raise Unknown(f"the list was placed, and its answer cannot be read: {error!r}") from error
 
     async def look_up(self, order: Order) -> OrderReport | None:
         """What the venue says of the order; None where it does not know it, which proves nothing yet."""
@@ -127,16 +159,49 @@ class CcxtExchange:
 
     async def cancel(self, order: Order, stamp: Stamp) -> OrderReport | None:
         """Cancel what rests, then ask what became of it; cancelling twice is harmless."""
+        (report,) = await self.cancel_all([order], stamp)
+        return report
+
+    async def cancel_all(self, orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]:
+        """Cancel one order, or the legs of one list together; says of each what became of it.
+
+        The answer to a cancel tells of orders that were not filled at all; the others are asked for with their fills.
+        """
+        first = orders[0]
+        venue = await self._instance(first.account)
         request = {
-            "symbol": self._market.id_of(order.symbol),
-            "origClientOrderId": order.client_order_id,
+            "symbol": self._market.id_of(first.symbol),
             "timestamp": stamp.signed_at_ms,
             "recvWindow": stamp.recv_window_ms,
         }
-        venue = await self._instance(order.account)
+        told: list[Any] = []
         with suppress(NotFound, Rejected):  # ended already, or never there: the look-up tells
-            await self._sent(order, lambda: venue.private_delete_order(request), confirms=False)
+            if first.list_client_order_id is None:
+                request["origClientOrderId"] = first.client_order_id
+                told = [await self._sent(first.account, lambda: venue.private_delete_order(request))]
+            else:
+                request["listClientOrderId"] = first.list_client_order_id
+                answer = await self._sent(first.account, lambda: venue.private_delete_orderlist(request))
+                told = list(answer.get("orderReports") or [])
+        return [await self._after_cancel(order, told) for order in orders]
+
+    async def _after_cancel(self, order: Order, told: Sequence[Any]) -> OrderReport | None:
+        for one in told:
+            bare = one.get("status") == "CANCELED" and Decimal(one.get("executedQty", "1")) == ZERO
+            if bare and one.get("origClientOrderId") == order.client_order_id:
+                return await self._report(order, one, [])
         return await self.look_up(order)
+
+    async def owned(self, account: Account, asset: str) -> Decimal | None:
+        """What the account has of an asset, free and locked. Raises Transient, or Rejected for a bad key."""
+        answer = await self._asked(
+            account, ACCOUNT_WEIGHT, lambda venue: venue.private_get_account({"omitZeroBalances": "true"})
+        )
+        try:
+            held = [one for one in answer["balances"] if one["asset"] == asset]
+            return sum((Decimal(one["free"]) + Decimal(one["locked"]) for one in held), ZERO)
+        except BROKEN_ANSWERS as error:
+            raise Transient(f"the exchange's account cannot be read: {error!r}") from error
 
     def listen(self, account: Account, heard: Heard) -> Callable[[], None]:
         """Tell of the account's orders by its user data stream, as they change; the answer ends it."""
@@ -231,7 +296,9 @@ class CcxtExchange:
                 self._keys_refused(account, sorted_error)
             raise sorted_error from error
 
-    async def _sent(self, order: Order, request: Callable[[], Awaitable[Any]], confirms: bool = True) -> Any:
+    async def _sent(
+        self, account: Account, request: Callable[[], Awaitable[Any]], confirms: Callable[[Any], bool] | None = None
+    ) -> Any:
         """A signed request that changes something, sent once. Raises what `sort_failure` makes of a failure."""
         sent.set(False)
         try:
@@ -241,13 +308,29 @@ class CcxtExchange:
         except Exception as error:
             sorted_error = sort_failure(error)
             if isinstance(sorted_error, Rejected) and sorted_error.code == "keys_rejected":
-                self._keys_refused(order.account, sorted_error)
+                self._keys_refused(account, sorted_error)
             raise sorted_error from error
-        if confirms and not (
-            isinstance(answer, dict) and answer.get("orderId") and answer.get("clientOrderId") == order.client_order_id  # pyright: ignore[reportUnknownMemberType]
-        ):
+        if confirms is not None and not (isinstance(answer, dict) and confirms(answer)):
             raise sort_failure(Broken("the answer is not this order's"))
         return answer  # pyright: ignore[reportUnknownVariableType]
+
+    def _stamped(self, order: Order) -> dict[str, Any]:
+        """What every request to place states, exactly as the order's row says."""
+        return {
+            "symbol": self._market.id_of(order.symbol),
+            "side": order.side.upper(),
+            "timestamp": order.signed_at_ms,
+            "recvWindow": order.recv_window_ms,
+        }
+
+    def _check_window(self, order: Order) -> None:
+        if self._market.venue_ms() > order.signed_at_ms + order.recv_window_ms:
+            raise Rejected("entry_not_accepted", "The order's time window was over before it could be sent.")
+
+    async def _leg(self, order: Order, answer: Any) -> OrderReport:
+        (told,) = [one for one in answer["orderReports"] if one["clientOrderId"] == order.client_order_id]
+        report = await self._report(order, told, [] if Decimal(told["executedQty"]) == ZERO else None)
+        return replace(report, order_list_id=str(answer["orderListId"]))
 
     def _keys_work(self, account: Account) -> None:
         """The first answer under a key tells that it works; the others tell nothing new."""
@@ -279,3 +362,8 @@ class CcxtExchange:
 def value_of(price: Decimal, quantity: Decimal) -> Decimal:
     """What a quantity is worth at a price."""
     return price * quantity
+
+
+def _is_of(told: Any, order: Order) -> bool:
+    """Whether an answer is this order's, and says so."""
+    return bool(told.get("orderId")) and told.get("clientOrderId") == order.client_order_id

@@ -1,0 +1,436 @@
+"""Keeps one position until it has ended: decide one step from the rows, take it, read the rows again.
+
+A step is finished once begun. Whatever goes wrong in it, the next one is decided from the rows as they stand then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from streams.aio import finished
+from streams.domain.errors import Dismissed, Rejected, Transient
+from streams.domain.exits import (
+    TRAIL_STEP_PERCENT,
+    next_step,
+    remember,
+    sellable_of,
+    trailing_level,
+)
+from streams.domain.held import Held, Memory
+from streams.domain.market import MarketRules, Quote
+from streams.domain.money import ZERO, raised_by
+from streams.domain.order import Order, OrderReport
+from streams.domain.reconcile import UNSURE, failed_to_place, never_accepted, proven_absent, vanished
+from streams.domain.step import Adopt, Answer, Ask, Cancel, CancelEntry, Close, Protect, Sell, Step, Wait
+from streams.exit_orders import exit_order, protective_orders
+from streams.leash import Leash
+from streams.outcome import Closed, Monitored, Outcome
+from streams.ports import Clock, Exchange, ExitPlan, Heard, Market, NewId, Store
+from streams.prices import Span
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
+"""Between tries that fail one after the other."""
+UNSURE_SECONDS = 0.25
+LOOK_SECONDS = 0.2
+"""Between looks at what rests while the price is through it."""
+QUOTE_SECONDS = 10.0
+"""A quote older than this decides nothing."""
+RULES_SECONDS = 0.5
+MOST_REFUSALS = 5
+"""After so many refused exits a close has not come about, and the position is protected again."""
+UNPROTECTABLE_AFTER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class KeepingSettings:
+    """`recv_window_ms` of exits and protection; `poll_interval` in seconds between looks at an exit at work.
+
+    `guard_interval`: seconds between looks at what rests while nothing is heard of it. `unknown_margin_ms`: how long
+    after its window an order that cannot be found is proven never accepted.
+    """
+
+    recv_window_ms: int
+    poll_interval: float
+    guard_interval: Callable[[], float]
+    unknown_margin_ms: int
+
+
+class Keeper:
+    """Holds one position; `span`, `heard` and `news` may be called at any time on the event loop."""
+
+    def __init__(
+        self,
+        held: Held,
+        store: Store,
+        market: Market,
+        exchange: Exchange,
+        clock: Clock,
+        new_id: NewId,
+        settings: KeepingSettings,
+        cancel_entry: Callable[[Order], None],
+    ) -> None:
+        self._held = held
+        self._store = store
+        self._market = market
+        self._exchange = exchange
+        self._clock = clock
+        self._new_id = new_id
+        self._settings = settings
+        self._cancel_entry = cancel_entry
+        self._leash = Leash(store, settings.recv_window_ms)
+        self._memory = Memory(peak=held.position.entry_price)
+        self._quote: Quote | None = None
+        self._unbooked: list[Heard] = []
+        self._woken = asyncio.Event()
+        self._stale = False
+        self._looked_at = 0.0  # what happened before this keeper came is looked at first
+        self._news_of_orders = True
+        self._failures = 0
+        self._refusals = 0
+        self._floor, self._ceiling = ZERO, Decimal("Infinity")
+        self.acting = False
+
+    @property
+    def held(self) -> Held:
+        """The position as it was read last."""
+        return self._held
+
+    @property
+    def quote(self) -> Quote | None:
+        """The last quote seen."""
+        return self._quote
+
+    def span(self, span: Span) -> None:
+        """Take prices in; wakes the keeper where they cross anything."""
+        self._quote = span.last
+        memory = self._memory
+        if span.low > self._floor and span.high < self._ceiling and memory.through_since is None:
+            return
+        rules = self._rules()
+        if rules is None:
+            return
+        self._memory = remember(memory, self._held, rules, span.bids, self._clock.monotonic())
+        self._draw_lines(rules)
+        if self._memory.through_since is not None and self._clock.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._news_of_orders = True  # what rests may have been fired
+        self._woken.set()
+
+    def heard(self, client_order_id: str | None) -> None:
+        """The venue says that an order changed."""
+        if client_order_id is None or any(one.client_order_id == client_order_id for one in self._held.orders):
+            self._news_of_orders = True
+            self._woken.set()
+
+    def news(self) -> None:
+        """The rows say more than was read: the entry grew, or something is asked of the position."""
+        self._stale = True
+        self._woken.set()
+
+    async def steps(self) -> AsyncIterator[Outcome]:
+        """Keep the position until it has ended, or is another worker's."""
+        while self._held.position.is_open:
+            try:
+                if self._stale:
+                    await self._read()
+                step = self._decide()
+                if isinstance(step, Wait):
+                    await self._wait(step)
+                    continue
+                for outcome in await finished(self._taken(step), name="keep"):
+                    yield outcome
+                self._failures = 0
+            except Dismissed:
+                return
+            except Transient as error:
+                log.debug("position %s waits: %s", self._held.position.id, error)
+                await self._pause()
+            except Exception:  # whatever it is, the position is still to be kept
+                log.exception("a step for position %s failed", self._held.position.id)
+                await self._pause()
+
+    def _rules(self) -> MarketRules | None:
+        try:
+            return self._market.rules(self._held.position.symbol)
+        except Exception as error:  # not loaded yet, or not listed any more
+            log.debug("no rules of %s: %s", self._held.position.symbol, error)
+            return None
+
+    def _decide(self) -> Step:
+        rules, at = self._rules(), self._clock.monotonic()
+        if rules is None:
+            return Wait(at + RULES_SECONDS)
+        working = tuple(order for order in self._held.orders if order.status not in UNSURE)
+        if self._news_of_orders and working:
+            return Ask(self._held.orders)
+        partly = any(order.status == "partially_filled" for order in self._held.guards)
+        since = self._memory.partly_since
+        self._memory = replace(self._memory, partly_since=(at if since is None else since) if partly else None)
+        self._draw_lines(rules)
+        fresh = self._quote is not None and at - self._quote.seen_at <= QUOTE_SECONDS
+        return next_step(self._held, rules, self._quote if fresh else None, self._memory, self._clock.now(), at)
+
+    def _draw_lines(self, rules: MarketRules) -> None:
+        """Between these bids nothing has to be decided."""
+        held, peak = self._held, self._memory.peak
+        trailing = trailing_level(held.position, rules, peak)
+        floors = [trailing, held.position.stop_loss_price]
+        ceilings = [held.position.take_profit_price]
+        for order in held.guards:
+            (floors if order.purpose == "stop_loss" else ceilings).append(order.stop_price)
+        if trailing is not None and peak is not None:
+            ceilings.append(raised_by(peak, TRAIL_STEP_PERCENT / 10))  # a new peak moves the trailing stop
+        self._floor = max((price for price in floors if price is not None), default=ZERO)
+        self._ceiling = min((price for price in ceilings if price is not None), default=Decimal("Infinity"))
+
+    async def _wait(self, wait: Wait) -> None:
+        """Until something happens; orders at work are looked at now and then all the same."""
+        if self._unbooked:
+            await finished(self._book_unbooked())
+            return
+        now, held, settings = self._clock.monotonic(), self._held, self._settings
+        times = [] if wait.until is None else [wait.until]
+        hurried = self._memory.through_since is not None or any(order.purpose == "exit" for order in held.orders)
+        look_at = self._looked_at + (settings.poll_interval if hurried else settings.guard_interval())
+        if held.orders:
+            times.append(look_at)
+        if held.entry_works or held.position.status == "closing":
+            times.append(now + settings.poll_interval)
+        if await self._told(None if not times else max(min(times) - now, 0.0)):
+            return
+        self._news_of_orders = bool(held.orders) and self._clock.monotonic() >= look_at
+        self._stale = held.entry_works or held.position.status == "closing"
+
+    async def _told(self, seconds: float | None) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        self._woken.clear()
+        return True
+
+    async def _pause(self) -> None:
+        """After a failure: longer each time, and then from the rows as they stand."""
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 16), LONGEST_PAUSE_SECONDS)
+        self._failures += 1
+        self._stale = True
+        self._woken.clear()
+        await self._told(pause)
+
+    async def _read(self) -> None:
+        self._stale = False
+        found = await self._store.held([self._held.position.id])
+        if not found:
+            raise Dismissed("the position has ended, or is another worker's")
+        self._held = found[0]
+
+    async def _taken(self, step: Step) -> Sequence[Outcome]:
+        self.acting = True
+        try:
+            return await self._take(step)
+        finally:
+            self.acting = False
+
+    async def _take(self, step: Step) -> Sequence[Outcome]:
+        if self._unbooked and not isinstance(step, Sell | Protect):
+            await self._book_unbooked()
+            return ()
+        match step:
+            case Ask(orders):
+                await self._ask(orders)
+            case Cancel(orders):
+                reports = await self._exchange.cancel_all(orders, self._leash.stamp(self._exchange))
+                if not await self._learn(list(zip(orders, reports, strict=True))):
+                    await self._told(UNSURE_SECONDS)
+            case CancelEntry(entry):
+                self._cancel_entry(entry)
+                await self._told(UNSURE_SECONDS)
+                self._stale = True
+            case Protect():
+                await self._protect(step)
+            case Sell():
+                await self._sell(step)
+            case Adopt():
+                self._held = await self._store.adopt(self._held.position.id)
+                return (Monitored(self._held.position),)
+            case Answer():
+                self._held = await self._store.answer(step)
+            case Close(reason):
+                return await self._close(reason)
+            case Wait():
+                await self._wait(step)
+        return ()
+
+    async def _ask(self, orders: Sequence[Order]) -> None:
+        """What became of these orders: several looks at once, each booked where it says something new."""
+        self._news_of_orders = False
+        self._looked_at = self._clock.monotonic()
+        venue_ms = self._exchange.now_ms()  # before the question: the answer is of this moment or later
+        reports = await asyncio.gather(*(self._exchange.look_up(order) for order in orders))
+        told = [
+            (order, report if report is not None else await self._missing(order, venue_ms))
+            for order, report in zip(orders, reports, strict=True)
+        ]
+        if not await self._learn(told) and any(order.status in UNSURE for order in orders):
+            await self._told(UNSURE_SECONDS)
+
+    async def _missing(self, order: Order, venue_ms: int | None) -> OrderReport | None:
+        """What it means that the venue does not know an order: nothing yet, that it never came, or that it is gone."""
+        margin_ms = self._settings.unknown_margin_ms
+        if venue_ms is None:
+            return None
+        if proven_absent(order, venue_ms, margin_ms):
+            return never_accepted()
+        if order.status in UNSURE or venue_ms < (order.acknowledged_ms or 0) + margin_ms:
+            return None
+        if await self._exchange.look_up(self._held.entry) is None:
+            self._memory = replace(self._memory, lost=True)  # the venue was reset: it knows not even the entry
+        return vanished()
+
+    async def _learn(self, told: Sequence[tuple[Order, OrderReport | None]]) -> bool:
+        """Take in reports; what ended without a fill is booked with the next intent. False where nothing is new."""
+        news = [(order, report) for order, report in told if report is not None and _is_news(order, report)]
+        if not news:
+            return False
+        bare = all(
+            report.status in ("cancelled", "expired") and not report.fills and not order.filled_quantity
+            for order, report in news
+        )
+        if bare and len(news) == len(self._held.orders):
+            self._unbooked = [Heard(order.id, report) for order, report in news]
+            self._held = replace(self._held, orders=())
+            return True
+        for order, report in news:
+            await self._store.record(order.id, report, None, None)
+        await self._read()
+        return True
+
+    async def _book_unbooked(self) -> None:
+        unbooked, self._unbooked = self._unbooked, []
+        for heard in unbooked:
+            await self._store.record(heard.order_id, heard.report, None, None)
+        await self._read()
+
+    async def _protect(self, step: Protect) -> None:
+        orders = protective_orders(self._held, step, self._new_id)
+        prepared = await self._prepared(orders, trailing_stop=step.trailing_stop)
+        if prepared is None:
+            return
+
+        async def place() -> Sequence[OrderReport]:
+            if len(prepared) == 1:
+                return [await self._exchange.place(prepared[0])]
+            return await self._exchange.place_list(*prepared)
+
+        refusal = await self._placed(prepared, place)
+        if refusal is None:
+            return
+        if await self._coins_are_gone(refusal):
+            return
+        if self._refusals >= UNPROTECTABLE_AFTER:
+            self._memory = replace(self._memory, unprotectable=refusal.reason)
+
+    async def _sell(self, step: Sell) -> None:
+        order = exit_order(self._held, step, self._new_id)
+        prepared = await self._prepared((order,), step.reason, action=step)
+        if prepared is None:
+            return
+
+        async def place() -> Sequence[OrderReport]:
+            return [await self._exchange.place(prepared[0])]
+
+        refusal = await self._placed(prepared, place)
+        if refusal is None or await self._coins_are_gone(refusal):
+            return
+        if self._refusals >= MOST_REFUSALS and self._held.position.status == "closing":
+            log.error("position %s could not be sold: %s", self._held.position.id, refusal.reason)
+            self._memory = replace(self._memory, unprotectable=None, trailed=False, through_since=None)
+            self._held = await self._store.resume(self._held.position.id, refusal.reason)
+            self._refusals = 0
+
+    async def _prepared(
+        self,
+        orders: tuple[Order, ...],
+        reason: str | None = None,
+        trailing_stop: Decimal | None = None,
+        action: Sell | None = None,
+    ) -> tuple[Order, ...] | None:
+        """Commit the intent; None where the rows say otherwise, and were read anew."""
+        venue_ms = self._exchange.now_ms()
+        plan = ExitPlan(
+            self._held.position.id,
+            orders,
+            self._settings.recv_window_ms,
+            0 if venue_ms is None else venue_ms - self._store.now_ms(),
+            tuple(self._unbooked),
+            reason,
+            trailing_stop,
+            None if action is None else action.action_id,
+        )
+        prepared = await self._store.prepare_exits(plan)
+        self._unbooked = []
+        if prepared.outcome == "late":  # too little is left of the lease: renew it and ask again
+            await self._store.heartbeat()
+            prepared = await self._store.prepare_exits(replace(plan, heard=()))
+        if prepared.outcome != "prepared":
+            await self._read()
+            return None
+        stamped = {
+            "signed_at_ms": prepared.signed_at_ms,
+            "recv_window_ms": plan.recv_window_ms,
+            "status": "submitting",
+        }
+        return tuple(order.model_copy(update=stamped) for order in orders)
+
+    async def _placed(
+        self, orders: Sequence[Order], place: Callable[[], Awaitable[Sequence[OrderReport]]]
+    ) -> Rejected | None:
+        """Send once and book what came of it. A refusal is told, and slows the next try down."""
+        refusal: Rejected | None = None
+        try:
+            reports = await place()
+        except Exception as error:
+            if isinstance(error, Rejected) and error.code != "entry_not_accepted":  # that one was too late to be sent
+                refusal = error
+            reports = [failed_to_place(error)] * len(orders)
+        for order, report in zip(orders, reports, strict=True):
+            await self._store.record(order.id, report, None, None)
+        self._looked_at = self._clock.monotonic()
+        await self._read()
+        if refusal is None:
+            self._refusals = 0
+            if any(report.status == "failed" for report in reports):
+                raise Transient("the exchange takes no orders now")
+            return None
+        self._refusals += 1
+        log.warning("the exchange refused to sell of position %s: %s", self._held.position.id, refusal.reason)
+        await self._told(min(FIRST_PAUSE_SECONDS * 2.0**self._refusals, LONGEST_PAUSE_SECONDS))
+        return refusal
+
+    async def _coins_are_gone(self, refusal: Rejected) -> bool:
+        """Whether an order was refused for want of coins that the account does not have any more."""
+        if refusal.code != "insufficient_balance":
+            return False
+        rules = self._market.rules(self._held.position.symbol)
+        owned = await self._exchange.owned(self._held.position.account, rules.base)
+        if owned is None or owned >= sellable_of(self._held.position, rules):
+            return False
+        self._memory = replace(self._memory, lost=True)
+        return True
+
+    async def _close(self, reason: str) -> Sequence[Outcome]:
+        self._held = await self._store.close_position(self._held.position.id, reason)
+        if self._held.position.is_open:
+            return ()
+        return (Closed(self._held.position),)
+
+
+def _is_news(order: Order, report: OrderReport) -> bool:
+    after = order.after(report)
+    return (after.filled_quantity, after.status) != (order.filled_quantity, order.status)
