@@ -271,6 +271,10 @@ begin
           and leg.id <> working.id and leg.status in ('submitting', 'submitted', 'unknown');
       end if;
     end if;
+  elsif working.purpose = 'entry' and working.status in ('cancelled', 'expired') and working.filled_quantity = 0
+    and told = working.status then
+    -- No late fill has come: the end is final now.
+    perform fillstream.write_entry_state(working, p_report);
   end if;
   return row(working, changed)::fillstream.booked;
 end $$;

@@ -68,7 +68,7 @@ class TestResting:
         _book(project, "LINK/USDT", asks=[("11.00", DEEP)])
         wait_until("the rest is cancelled", lambda: _order(project, signal)["status"] == "cancelled")
         position, order = _position(project, signal), _order(project, signal)
-        assert position["status"] == "open"
+        assert position["status"] in ("open", "monitoring")
         assert order["quantity"] == 10
         assert order["filled_quantity"] == position["entry_quantity"] > 0
         assert order["filled_quantity"] % 4 == 0
@@ -142,7 +142,7 @@ class TestAtOnce:
         position, order = _position(project, signal), _order(project, signal)
         assert (order["status"], order["price"], order["time_in_force"]) == ("expired", Decimal("2.02"), "IOC")
         assert (order["quantity"], order["filled_quantity"]) == (Decimal("49.50"), 15)
-        assert (position["status"], position["entry_value"]) == ("open", 20 + Decimal("10.1"))
+        assert position["entry_value"] == 20 + Decimal("10.1")
         assert _balance(project, user) == (10000 - Decimal("30.1") * (1 + FEE), 0)
         assert_books(project, user)
 

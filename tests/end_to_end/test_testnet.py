@@ -12,6 +12,7 @@ import pytest
 
 from tests.end_to_end.product import Project, Worker, launch_worker
 from tests.end_to_end.testnet import (
+    HOLDING,
     SHORT,
     TestnetUser,
     asked,
@@ -79,7 +80,8 @@ def test_the_ledger_equals_the_rows(watched: Project, user: TestnetUser) -> None
     for signal in signals:
         order = settled(watched, signal)
         (there,) = at_venue(watched, order["client_order_id"])
-        assert (order["position_status"], order["status"], there["status"]) == ("open", "filled", "FILLED")
+        assert order["position_status"] in HOLDING
+        assert (order["status"], there["status"]) == ("filled", "FILLED")
         assert order["entry_order_id"] == str(there["orderId"])
         assert order["entry_value"] == Decimal(there["cummulativeQuoteQty"])
         fees = sum(
@@ -106,7 +108,7 @@ def test_a_lost_answer_doubles_and_loses_nothing_and_no_row_lies_meanwhile(
     if executed:
         (placed,) = there
         assert [state for state, _ in states] == ["created", "submitting", "unknown", "filled"]
-        assert of_position == ["created", "submitting", "open"]
+        assert of_position[:3] == ["created", "submitting", "open"]
         assert states[-1][1].timestamp() > placed["receivedNs"] / 1e9
         assert order["filled_quantity"] == Decimal(placed["executedQty"])
     else:

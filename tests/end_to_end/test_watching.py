@@ -62,7 +62,7 @@ def test_a_user_sees_each_state_in_order_and_nothing_of_another(project: Project
 
 
 def _is_open(screen: Screen, signal: str) -> bool:
-    return screen.statuses("positions", ("signal_id", signal))[-1:] == ["open"] and screen.statuses(
+    return screen.statuses("positions", ("signal_id", signal))[-1:] == ["monitoring"] and screen.statuses(
         "signals", ("id", signal)
     )[-1:] == ["in_position"]
 
@@ -75,7 +75,7 @@ def _check(screen: Screen, user: User) -> None:
     }
     assert len(positions) == 2
     for position in positions.values():
-        assert screen.statuses("positions", ("id", position["id"])) == ["created", "submitting", "open"]
+        assert screen.statuses("positions", ("id", position["id"])) == ["created", "submitting", "open", "monitoring"]
         assert screen.statuses("orders", ("position_id", position["id"])) == ["created", "submitting", "filled"]
         assert screen.statuses("signals", ("id", position["signal_id"])) == ["ready", "executing", "in_position"]
 

@@ -60,8 +60,9 @@ def entry(project: Project, signal: str) -> dict[str, Any]:
 
 
 def settled(project: Project, signal: str, *states: str, seconds: float = 25.0) -> dict[str, Any]:
-    """The entry order, once its position is in one of these states: opened or failed."""
-    wanted = states or ("open", "monitoring", "failed")
+    """The entry order, once its position is in one of these states: opened or failed. Open is monitored soon after."""
+    wanted = states or ("open", "failed")
+    wanted += ("monitoring",) if "open" in wanted else ()
     wait_until(
         f"the position is {' or '.join(wanted)}",
         lambda: project.rows(f"{ENTRY} and p.status = any (%s)", signal, list(wanted)),
@@ -92,6 +93,9 @@ def asked(project: Project, what: str, user: TestnetUser | None = None) -> int:
     counts: dict[str, int] = project.venue("GET", "requests").json()["requests"].get(what, {})
     return counts.get(user.api_key, 0) if user else sum(counts.values())
 
+
+HOLDING = ("open", "monitoring")
+"""A position that holds coins is open, and monitored a moment later."""
 
 STATES = {
     "NEW": {"submitted"},
