@@ -203,8 +203,9 @@ class Keeper:
             times.append(now + settings.poll_interval)
         if await self._told(None if not times else max(min(times) - now, 0.0)):
             return
-        self._news_of_orders = bool(held.orders) and self._clock.monotonic() >= look_at
-        self._stale = held.entry_works or held.position.status == "closing"
+        # News may have come in the very moment in which the waiting ended.
+        self._news_of_orders |= bool(held.orders) and self._clock.monotonic() >= look_at
+        self._stale |= held.entry_works or held.position.status == "closing"
 
     async def _told(self, seconds: float | None) -> bool:
         try:
