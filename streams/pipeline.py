@@ -15,6 +15,7 @@ from streams.aio import recover, serial_by
 from streams.domain.position import Position
 from streams.execution import Execution
 from streams.intake import Intake, Item, Takeover, account_of, wakes
+from streams.marks import Marks
 from streams.monitor import Monitor
 from streams.outcome import Changed, Deferred, InDoubt, Opened, Outcome, Resting
 from streams.ports import Hint
@@ -35,6 +36,7 @@ class Pipeline:
         tracker: Tracker,
         recovery: Recovery,
         monitor: Monitor,
+        marks: Marks,
         sweep_interval: float,
         recheck_interval: float,
         scheduler: abc.SchedulerBase,
@@ -45,6 +47,7 @@ class Pipeline:
         self._tracker = tracker
         self._recovery = recovery
         self._monitor = monitor
+        self._marks = marks
         self._sweep_interval = sweep_interval
         self._recheck_interval = recheck_interval
         self._scheduler = scheduler
@@ -67,7 +70,12 @@ class Pipeline:
             ops.take_until(self._stop), ops.map(lambda _: self._recheck()), ops.exclusive()
         )
         asked = self._monitor.asked(woken.pipe(ops.take_until(self._stop)))
-        settled: Observable[Outcome] = rx.merge(worked, rechecks, asked.pipe(ops.take_until(self._stop)))
+        settled: Observable[Outcome] = rx.merge(
+            worked,
+            rechecks,
+            asked.pipe(ops.take_until(self._stop)),
+            self._marks.told(self._scheduler).pipe(ops.take_until(self._stop)),
+        )
         return rx.using(
             self._beating, lambda _: settled.pipe(ops.flat_map(self._followed), ops.do_action(self._notice))
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -144,6 +144,15 @@ class Prepared:
     signed_at_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The price that an open position is worth by, per base unit in quote."""
+
+    position_id: UUID
+    account: Account
+    price: Decimal
+
+
 class Store(Protocol):
     """The database. Every call goes under the id last registered; `now_ms` is its clock in Unix milliseconds,
     `lease_ends_ms` when on it this worker's lease ends, as far as it heard.
@@ -173,6 +182,8 @@ class Store(Protocol):
     async def resume(self, position_id: UUID, detail: str) -> Held: ...
     async def close_position(self, position_id: UUID, reason: str) -> Held: ...
     async def answer(self, answer: Answer) -> Held: ...
+    async def write_marks(self, marks: Sequence[Mark], balances: Mapping[Account, Decimal]) -> int: ...
+    async def send_marks(self, marks: Sequence[Mark]) -> None: ...
     async def release(self, accounts: Sequence[Account]) -> None: ...
     async def note_keys(self, account: Account, version: int, error: str | None) -> None: ...
 

@@ -25,6 +25,7 @@ from streams.domain.position import Position
 from streams.execution import Execution, ExecutionSettings
 from streams.in_hand import InHand
 from streams.intake import Intake
+from streams.marks import Marks
 from streams.monitor import Monitor, MonitorSettings
 from streams.outcome import (
     Changed,
@@ -177,6 +178,7 @@ class App:
             tracker,
             Recovery(store, markets, exchanges, clock, in_hand),
             monitor,
+            Marks(store, exchanges, clock, lambda: monitor.keepers),
             settings.sweep_interval,
             RECHECK_SECONDS,
             scheduler,

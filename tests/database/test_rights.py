@@ -51,11 +51,12 @@ FUNCTIONS = {
 } | {
     ("service_role", function)
     for function in (
-        "adopt_position", "admit_signal", "claim_signals", "close_position", "held_positions", "prepare_exits",
-        "resume_position", "settle_action", "clear_system_stop", "emergency_stop", "end_key_access", "note_keys",
-        "open_positions", "read_credentials", "record_failed_try", "record_order", "reencrypt_credentials",
-        "refuse_signal", "release_accounts", "revoke_credentials", "set_trader_mode", "signal_brief",
+        "admit_signal", "adopt_position", "claim_signals", "clear_system_stop", "close_position", "emergency_stop",
+        "end_key_access", "held_positions", "note_keys", "open_positions", "prepare_exits", "read_credentials",
+        "record_failed_try", "record_order", "reencrypt_credentials", "refuse_signal", "release_accounts",
+        "resume_position", "revoke_credentials", "send_marks", "set_trader_mode", "settle_action", "signal_brief",
         "store_credentials", "unfinished_orders", "worker_heartbeat", "worker_register", "worker_retire",
+        "write_marks",
     )
 }  # fmt: skip
 

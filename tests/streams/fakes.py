@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ from streams.domain.risk import Protection
 from streams.domain.signal import Brief, PaperFunds
 from streams.domain.sizing import Funds
 from streams.domain.step import Answer as ActionAnswer
-from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Prepared, Pulse, Unfinished
+from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Mark, Prepared, Pulse, Unfinished
 from tests.domain import specimens
 from tests.streams import answers
 from tests.streams.answers import Answer
@@ -85,6 +85,8 @@ class FakeStore(Faulty):
         self.verdicts: dict[UUID, deque[Admission]] = {}
         self.claim_limit = 200
         self.surplus = 0
+        self.marks: list[tuple[tuple[Mark, ...], dict[Account, Decimal]]] = []
+        self.sent_marks: list[tuple[Mark, ...]] = []
         self.key_errors: dict[tuple[Account, int], str | None] = {}
         self.expired = False
         self.worker_ids: list[UUID] = []
@@ -293,6 +295,15 @@ class FakeStore(Faulty):
         await self.enter("answer")
         self._check_held(answer.action.position_id)
         return self.exits.answer(answer)
+
+    async def write_marks(self, marks: Sequence[Mark], balances: Mapping[Account, Decimal]) -> int:
+        await self.enter("write_marks")
+        self.marks.append((tuple(marks), dict(balances)))
+        return 1
+
+    async def send_marks(self, marks: Sequence[Mark]) -> None:
+        await self.enter("send_marks")
+        self.sent_marks.append(tuple(marks))
 
     def _check_held(self, position_id: UUID) -> None:
         if self.positions[position_id].account not in self._held(None):

@@ -18,6 +18,7 @@ from streams.domain.signal import Brief
 from streams.execution import Execution, ExecutionSettings
 from streams.in_hand import InHand
 from streams.intake import Intake
+from streams.marks import Marks
 from streams.monitor import Monitor, MonitorSettings
 from streams.outcome import Outcome
 from streams.pipeline import Pipeline
@@ -88,6 +89,7 @@ class World:
             self.tracker,
             self.recovery,
             self.monitor,
+            Marks(self.store, exchanges, self.clock, lambda: self.monitor.keepers),
             SWEEP,
             RECHECK,
             self.scheduler,

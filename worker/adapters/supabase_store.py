@@ -29,7 +29,7 @@ from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
 from streams.domain.step import Answer
-from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Prepared, Pulse, Unfinished
+from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Mark, Prepared, Pulse, Unfinished
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from supabase import PostgrestAPIError as APIError
 
@@ -235,6 +235,19 @@ class SupabaseStore:
         )
         return _held(told)
 
+    async def write_marks(self, marks: Sequence[Mark], balances: Mapping[Account, Decimal]) -> int:
+        """Write what positions are worth, and what accounts have at an exchange; says how many workers are alive."""
+        told = [
+            {"user_id": str(account.user_id), "mode": account.mode, "balance": text(balance)}
+            for account, balance in balances.items()
+        ]
+        answer = await self._call("write_marks", self._id(), p_marks=_marks(marks), p_balances=told)
+        return int(answer["workers"])
+
+    async def send_marks(self, marks: Sequence[Mark]) -> None:
+        """Broadcast what positions are worth to their owners."""
+        await self._call("send_marks", self._id(), p_marks=_marks(marks))
+
     async def release(self, accounts: Sequence[Account]) -> None:
         """Let accounts go to whoever has room."""
         await self._call("release_accounts", self._id(), p_accounts=_account_rows(accounts))
@@ -430,6 +443,10 @@ def _plan(attempt: Attempt) -> Mapping[str, object]:
         "venue_offset_ms": attempt.venue_offset_ms,
         "recv_window_ms": attempt.recv_window_ms,
     }
+
+
+def _marks(marks: Sequence[Mark]) -> list[Mapping[str, str]]:
+    return [{"position_id": str(mark.position_id), "price": text(mark.price)} for mark in marks]
 
 
 def _exit_plan(plan: ExitPlan) -> Mapping[str, object]:
