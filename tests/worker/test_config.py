@@ -47,7 +47,7 @@ def test_a_project_alone_is_enough(project: pytest.MonkeyPatch) -> None:
     assert settings.default_slippage == Decimal("0.5")
     assert (settings.max_execution_time, settings.poll_interval, settings.max_signal_age) == (60, 1, 120)
     assert (settings.sweep_interval, settings.lease_seconds, settings.recv_window_ms) == (2, 10, 5000)
-    assert settings.unknown_margin_seconds == 15
+    assert (settings.unknown_margin_seconds, settings.keys_cache_seconds) == (15, 60)
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
@@ -100,6 +100,7 @@ def test_an_empty_variable_is_missing(project: pytest.MonkeyPatch) -> None:
         ("DEFAULT_SLIPPAGE", "100"),
         ("DEFAULT_SLIPPAGE", "NaN"),
         ("LEASE_SECONDS", "0.5"),
+        ("KEYS_CACHE_SECONDS", "0"),
         ("RECV_WINDOW_MS", "5001"),
         ("RECV_WINDOW_MS", "0"),
         ("RECV_WINDOW_MS", "60001"),

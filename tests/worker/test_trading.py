@@ -18,7 +18,7 @@ from streams.domain.order import Order, Stamp
 from streams.ports import Keys
 from tests.domain import specimens
 from tests.worker.test_market_answers import LISTING, TICKER
-from worker.adapters.ccxt_exchange import CcxtExchange, CcxtMarket, market
+from worker.adapters.ccxt_exchange import CcxtExchange, CcxtMarket, market, trading
 from worker.adapters.clock import SystemClock
 
 SECRET = "secret-of-anna"
@@ -28,14 +28,17 @@ Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class Purse:
-    """A keyring that holds an account's key until it is told to drop it, and notes that."""
+    """A keyring that holds an account's key until it is told to drop it, and notes that; `refusal` is its answer."""
 
     def __init__(self) -> None:
         self.dropped: list[Account] = []
+        self.refusal: Refused | None = None
         self.stored = Keys("key-of-anna", SECRET, 1)
         self._held = self.stored
 
     async def keys(self, account: Account) -> Keys:
+        if self.refusal is not None:
+            raise self.refusal
         return self._held
 
     def drop(self, account: Account, version: int | None = None) -> None:
@@ -422,5 +425,89 @@ def test_the_owner_is_told_when_their_key_is_refused_and_when_it_works_again() -
         assert refusal.endswith("store another.")
         assert cleared == (order.account, 1, None)
         assert SECRET not in refusal
+
+    run(scenario)
+
+
+def test_a_refusal_of_old_keys_says_nothing_of_those_that_took_their_place() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, purse: Purse, order: Order) -> None:
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def refuse_late(request: web.Request) -> web.StreamResponse:
+            asked.set()
+            await answered.wait()
+            return await refuses(-2015, "Invalid API-key, IP, or permissions for action.", 401)(request)
+
+        venue.handlers["GET", "order"] = refuse_late
+        venue.handlers["POST", "order"] = says(full(order))
+        looking = asyncio.create_task(exchange.look_up(order))
+        async with asyncio.timeout(SECONDS):
+            await asked.wait()
+            purse.stored = Keys("new-key-of-anna", "new-secret", 2)
+            await exchange.place(order.model_copy(update={"credential_version": 2}))
+            dropped = len(purse.dropped)
+            answered.set()
+            with pytest.raises(Rejected):
+                await looking
+        assert venue.notes == []
+        assert len(purse.dropped) == dropped
+        await exchange.place(order)
+        assert venue.keys[-1] == "new-key-of-anna"
+
+    run(scenario)
+
+
+def test_a_key_that_works_is_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trading, "PROVEN_SECONDS", -1.0)
+
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        venue.handlers["GET", "account"] = says({"balances": [], "commissionRates": {"taker": "0.001"}})
+        for _again in range(2):
+            await exchange.funds(specimens.brief(mode="testnet"))
+        assert venue.notes == [(order.account, 1, None)] * 2
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("code", ["keys_missing", "keys_rejected"])
+def test_without_keys_nothing_is_sent_and_surely_nothing_is_placed(code: str) -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, purse: Purse, order: Order) -> None:
+        purse.refusal = Refused(code, "Store your exchange keys for testnet first.")
+        asked: list[Coroutine[Any, Any, object]] = [
+            exchange.place(order),
+            exchange.place_list(order, order),
+            exchange.look_up(order),
+            exchange.cancel(order, STAMP),
+            exchange.owned(order.account, "BTC"),
+        ]
+        for answer in asked:
+            with pytest.raises(Rejected) as raised:
+                await answer
+            assert (raised.value.code, raised.value.reason) == ("keys_rejected", purse.refusal.reason)
+        with pytest.raises(Refused) as refused:
+            await exchange.funds(specimens.brief(mode="testnet"))
+        assert refused.value.code == code
+        assert not venue.sent
+
+    run(scenario)
+
+
+def test_a_window_that_ends_while_keys_are_had_sends_nothing() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, purse: Purse, order: Order) -> None:
+        given, kept = Keys("new-key-of-anna", "new-secret", 2), purse.keys
+
+        async def slow(account: Account) -> Keys:
+            keys = await kept(account)
+            if keys == given:
+                inside: Any = exchange
+                inside._market._venue_ahead_ms += order.recv_window_ms + 1
+            return keys
+
+        purse.stored = given
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(purse, "keys", slow)
+            with pytest.raises(Rejected, match="window"):
+                await exchange.place(order.model_copy(update={"credential_version": 2}))
+        assert not venue.sent
 
     run(scenario)

@@ -42,6 +42,8 @@ STATUSES = {
     "REJECTED": "failed",
 }
 MOST_TRADES = 1000  # a page of myTrades
+PROVEN_SECONDS = 600.0
+"""After so long a key that works is told again: the telling may be lost, and an account may have been another's."""
 ACCOUNT_WEIGHT, ORDER_WEIGHT, TRADES_WEIGHT, SEND_WEIGHT = 20, 4, 5, 1
 """Request weights of account, one order, one order's trades, and of placing or cancelling."""
 
@@ -59,7 +61,7 @@ class CcxtExchange:
         self._instances: dict[Account, tuple[Keys, Any]] = {}
         self._retired: list[Any] = []
         self._note_keys = note_keys
-        self._proven: set[tuple[Account, int]] = set()
+        self._proven: dict[Account, tuple[int, float]] = {}
         self._count = OrderCount(clock)
         self._streams = UserStreams(self._instance, market.budget)
 
@@ -73,6 +75,7 @@ class CcxtExchange:
         Raises Refused without a valid key, Transient where the venue does not answer or takes no order of it now.
         """
         self._count.check_room(brief.account)
+        await self._instance(brief.account)
         try:
             answer = await self._asked(
                 brief.account, ACCOUNT_WEIGHT, lambda venue: venue.private_get_account({"omitZeroBalances": "true"})
@@ -90,7 +93,7 @@ class CcxtExchange:
         A request whose window is over is not sent. Raises Rejected then, and where the venue surely refused it,
         Transient where it could not be sent, Unknown where it may have been placed.
         """
-        venue = await self._instance(order.account, order.credential_version)
+        venue = await self._signer(order.account, order.credential_version)
         request = {
             "newClientOrderId": order.client_order_id,
             "quantity": text(order.quantity),
@@ -105,7 +108,7 @@ class CcxtExchange:
         self._check_window(order)
         self._count.note(order.account)
         answer = await self._sent(
-            order.account, lambda: venue.private_post_order(request), lambda told: _is_of(told, order)
+            order.account, venue, lambda: venue.private_post_order(request), lambda told: _is_of(told, order)
         )
         try:
             return await self._report(order, answer, answer.get("fills"))
@@ -114,7 +117,7 @@ class CcxtExchange:
 
     async def place_list(self, stop: Order, target: Order) -> Sequence[OrderReport]:
         """Send both legs as one list (OCO), once, stamped as their rows say. Raises as `place` does, for both alike."""
-        venue = await self._instance(stop.account, stop.credential_version)
+        venue = await self._signer(stop.account, stop.credential_version)
         request = {
             "listClientOrderId": stop.list_client_order_id,
             "quantity": text(stop.quantity),
@@ -136,7 +139,7 @@ class CcxtExchange:
             legs = [any(_is_of(report, leg) for report in reports) for leg in (stop, target)]
             return bool(told.get("orderListId")) and all(legs)
 
-        answer = await self._sent(stop.account, lambda: venue.private_post_orderlist_oco(request), both)
+        answer = await self._sent(stop.account, venue, lambda: venue.private_post_orderlist_oco(request), both)
         try:
             return [await self._leg(leg, answer) for leg in (stop, target)]
         except Exception as error:  # as above
@@ -168,7 +171,7 @@ class CcxtExchange:
         The answer to a cancel tells of orders that were not filled at all; the others are asked for with their fills.
         """
         first = orders[0]
-        venue = await self._instance(first.account)
+        venue = await self._signer(first.account)
         request = {
             "symbol": self._market.id_of(first.symbol),
             "timestamp": stamp.signed_at_ms,
@@ -178,10 +181,10 @@ class CcxtExchange:
         with suppress(NotFound, Rejected):  # ended already, or never there: the look-up tells
             if first.list_client_order_id is None:
                 request["origClientOrderId"] = first.client_order_id
-                told = [await self._sent(first.account, lambda: venue.private_delete_order(request))]
+                told = [await self._sent(first.account, venue, lambda: venue.private_delete_order(request))]
             else:
                 request["listClientOrderId"] = first.list_client_order_id
-                answer = await self._sent(first.account, lambda: venue.private_delete_orderlist(request))
+                answer = await self._sent(first.account, venue, lambda: venue.private_delete_orderlist(request))
                 told = list(answer.get("orderReports") or [])
         return [await self._after_cancel(order, told) for order in orders]
 
@@ -281,23 +284,34 @@ class CcxtExchange:
             held = self._instances[account] = (keys, self._market.instance(keys))
         return held[1]
 
+    async def _signer(self, account: Account, version: int | None = None) -> Any:
+        """The account's instance, likewise. Raises Rejected where there is no key: nothing is sent without one."""
+        try:
+            return await self._instance(account, version)
+        except Refused as error:
+            raise Rejected("keys_rejected", error.reason) from error
+
     async def _asked(self, account: Account, weight: int, question: Callable[[Any], Awaitable[Any]]) -> Any:
         """A signed question, which changes nothing. Raises NotFound, Rejected for a bad key, else Transient."""
-        venue = await self._instance(account)
+        venue = await self._signer(account)
         try:
             answer = await self._market.guarded(weight, Urgency.QUESTION, lambda: question(venue))
-            self._keys_work(account)
+            self._keys_work(account, venue)
             return answer
         except Transient:
             raise
         except Exception as error:
             sorted_error = sort_question(error)
             if isinstance(sorted_error, Rejected):
-                self._keys_refused(account, sorted_error)
+                self._keys_refused(account, venue, sorted_error)
             raise sorted_error from error
 
     async def _sent(
-        self, account: Account, request: Callable[[], Awaitable[Any]], confirms: Callable[[Any], bool] | None = None
+        self,
+        account: Account,
+        venue: Any,
+        request: Callable[[], Awaitable[Any]],
+        confirms: Callable[[Any], bool] | None = None,
     ) -> Any:
         """A signed request that changes something, sent once. Raises what `sort_failure` makes of a failure."""
         sent.set(False)
@@ -308,7 +322,7 @@ class CcxtExchange:
         except Exception as error:
             sorted_error = sort_failure(error)
             if isinstance(sorted_error, Rejected) and sorted_error.code == "keys_rejected":
-                self._keys_refused(account, sorted_error)
+                self._keys_refused(account, venue, sorted_error)
             raise sorted_error from error
         if confirms is not None and not (isinstance(answer, dict) and confirms(answer)):
             raise sort_failure(Broken("the answer is not this order's"))
@@ -332,24 +346,29 @@ class CcxtExchange:
         report = await self._report(order, told, [] if Decimal(told["executedQty"]) == ZERO else None)
         return replace(report, order_list_id=str(answer["orderListId"]))
 
-    def _keys_work(self, account: Account) -> None:
-        """The first answer under a key tells that it works; the others tell nothing new."""
-        held = self._instances.get(account)
-        if held is not None and (account, held[0].version) not in self._proven:
-            self._proven.add((account, held[0].version))
+    def _keys_work(self, account: Account, venue: Any) -> None:
+        """The first answer under a key tells that it works; the next ones tell nothing new."""
+        held, now = self._instances.get(account), self._clock.monotonic()
+        if held is None or held[1] is not venue:
+            return
+        version, told_at = self._proven.get(account, (None, now))
+        if version != held[0].version or now - told_at > PROVEN_SECONDS:
+            self._proven[account] = (held[0].version, now)
             self._note(account, held[0].version, None)
+
+    def _keys_refused(self, account: Account, venue: Any, refusal: Rejected) -> None:
+        """Show the owner, and forget the keys; other keys that took their place meanwhile are not meant."""
+        held = self._instances.get(account)
+        if held is None or held[1] is not venue:
+            return
+        self._proven.pop(account, None)
+        self._note(account, held[0].version, f"{refusal.reason} Check it at the exchange, or store another.")
+        self._retire(account)
+        self._keyring.drop(account, held[0].version)
 
     def _note(self, account: Account, version: int, error: str | None) -> None:
         if self._note_keys is not None:
             self._note_keys(account, version, error)
-
-    def _keys_refused(self, account: Account, refusal: Rejected) -> None:
-        held = self._instances.get(account)
-        if held is not None:
-            self._proven.discard((account, held[0].version))
-            self._note(account, held[0].version, f"{refusal.reason} Check it at the exchange, or store another.")
-        self._retire(account)
-        self._keyring.drop(account)
 
     def _retire(self, account: Account) -> None:
         """An instance may be in the middle of a request, so it is closed with all the others."""
