@@ -8,9 +8,20 @@ from functools import wraps
 
 import pytest
 
+from streams.domain.errors import Rejected, Transient, Unknown
 from streams.domain.money import ZERO
 from streams.domain.order import Order, OrderReport
-from tests.contract.brokers import ABOVE, Broker, Floor, Scenario, fake_floor, paper_floor, venue_floor
+from tests.contract.brokers import (
+    ABOVE,
+    Broker,
+    Floor,
+    Scenario,
+    VenueBroker,
+    VenueFloor,
+    fake_floor,
+    paper_floor,
+    venue_floor,
+)
 from tests.domain import specimens
 from tests.end_to_end.product import Project
 
@@ -35,12 +46,15 @@ def paper(request: pytest.FixtureRequest) -> Floor:
 
 
 @pytest.fixture(params=["fake", "venue"])
-def venue(request: pytest.FixtureRequest) -> Floor:
-    """Exchanges that keep orders of their own, which may be asked for."""
+def venue(request: pytest.FixtureRequest) -> VenueFloor:
+    """Exchanges that keep orders of their own, which may be asked for.
+
+    Paper has none of this: it knows an order by its row alone, always answers, and asks for no key and no window.
+    """
     return fake_floor if request.param == "fake" else venue_floor(request.getfixturevalue("project"))
 
 
-def contract(scenario: Scenario) -> Callable[[Floor], None]:
+def contract(scenario: Scenario[Broker]) -> Callable[[Floor], None]:
     """Make a test of a scenario at every exchange."""
 
     @wraps(scenario)
@@ -50,7 +64,7 @@ def contract(scenario: Scenario) -> Callable[[Floor], None]:
     return test
 
 
-def on_paper(scenario: Scenario) -> Callable[[Floor], None]:
+def on_paper(scenario: Scenario[Broker]) -> Callable[[Floor], None]:
     """Make a test of what is promised of paper alone."""
 
     @wraps(scenario)
@@ -60,11 +74,11 @@ def on_paper(scenario: Scenario) -> Callable[[Floor], None]:
     return test
 
 
-def at_a_venue(scenario: Scenario) -> Callable[[Floor], None]:
+def at_a_venue(scenario: Scenario[VenueBroker]) -> Callable[[VenueFloor], None]:
     """Make a test of what is promised where orders outlive the asking."""
 
     @wraps(scenario)
-    def test(venue: Floor) -> None:
+    def test(venue: VenueFloor) -> None:
         venue(scenario)
 
     return test
@@ -133,7 +147,7 @@ async def test_what_an_entry_may_spend_is_told_with_the_fee(floor: Broker) -> No
 
 
 @at_a_venue
-async def test_an_order_looked_up_is_told_as_its_placing_told_it(venue: Broker) -> None:
+async def test_an_order_looked_up_is_told_as_its_placing_told_it(venue: VenueBroker) -> None:
     order = await venue.order(ABOVE)
     placed = await venue.exchange.place(order)
     for known in (order, order.after(placed)):
@@ -144,7 +158,7 @@ async def test_an_order_looked_up_is_told_as_its_placing_told_it(venue: Broker) 
 
 
 @at_a_venue
-async def test_an_order_that_never_came_is_unknown_to_it(venue: Broker) -> None:
+async def test_an_order_that_never_came_is_unknown_to_it(venue: VenueBroker) -> None:
     order = await venue.order(ABOVE)
     venue.never_came(order)
     assert await venue.exchange.look_up(order) is None
@@ -152,8 +166,119 @@ async def test_an_order_that_never_came_is_unknown_to_it(venue: Broker) -> None:
 
 
 @at_a_venue
-async def test_a_venue_has_a_clock(venue: Broker) -> None:
+async def test_each_order_answers_to_its_own_client_id(venue: VenueBroker) -> None:
+    bought, resting = await venue.order(ABOVE), await venue.order(BELOW)
+    placed = [await venue.exchange.place(order) for order in (bought, resting)]
+    for _again in range(2):
+        seen = [await venue.known(order) for order in (bought, resting)]
+        assert [report.status for report in seen] == ["filled", "submitted"]
+        assert [report.exchange_order_id for report in seen] == [report.exchange_order_id for report in placed]
+    await venue.exchange.cancel(resting.after(placed[1]), venue.stamp())
+    assert (await venue.known(bought.after(placed[0]))).status == "filled"
+    assert [venue.count(order) for order in (bought, resting)] == [1, 1]
+
+
+@at_a_venue
+async def test_an_id_that_rests_already_is_in_doubt_and_not_doubled(venue: VenueBroker) -> None:
+    order = await venue.order(BELOW)
+    await venue.exchange.place(order)
+    with pytest.raises(Unknown):
+        await venue.exchange.place(order)
+    assert venue.count(order) == 1
+
+
+@at_a_venue
+async def test_a_cancel_that_comes_too_late_tells_the_fills(venue: VenueBroker) -> None:
+    order = await venue.order(ABOVE)
+    placed = await venue.exchange.place(order)
+    late = await venue.exchange.cancel(order.after(placed), venue.stamp())
+    assert late is not None
+    assert (late.status, late.failure_code) == ("filled", None)
+    assert order.after(placed).after(late) == order.after(placed)
+
+
+@at_a_venue
+async def test_a_cancel_whose_window_is_over_cancels_nothing(venue: VenueBroker) -> None:
+    order = await venue.order(BELOW)
+    resting = order.after(await venue.exchange.place(order))
+    with pytest.raises(Transient):
+        await venue.exchange.cancel(resting, venue.stamp(age_ms=10_000))
+    assert (await venue.known(resting)).status == "submitted"
+
+
+@at_a_venue
+async def test_an_order_whose_window_is_over_is_not_sent(venue: VenueBroker) -> None:
+    order = await venue.order(ABOVE)
+    late = order.model_copy(update={"signed_at_ms": order.signed_at_ms - order.recv_window_ms - 1})
+    with pytest.raises(Rejected) as raised:
+        await venue.exchange.place(late)
+    assert raised.value.code == "entry_not_accepted"
+    assert venue.count(late) == 0
+
+
+@at_a_venue
+async def test_an_order_that_cannot_be_paid_is_rejected_for_it(venue: VenueBroker) -> None:
+    order = await venue.order(ABOVE)
+    venue.spend_everything()
+    with pytest.raises(Rejected) as raised:
+        await venue.exchange.place(order)
+    assert raised.value.code == "insufficient_balance"
+    assert raised.value.reason.endswith(".")
+    assert venue.count(order) == 0
+
+
+@at_a_venue
+async def test_keys_that_were_revoked_place_nothing_and_look_at_nothing(venue: VenueBroker) -> None:
+    order = await venue.order(ABOVE)
+    venue.revoke_keys()
+    for ask in (venue.exchange.place, venue.exchange.look_up):
+        with pytest.raises(Rejected) as raised:
+            await ask(order)
+        assert raised.value.code == "keys_rejected"
+    assert venue.count(order) == 0
+
+
+@at_a_venue
+async def test_an_exchange_that_takes_no_orders_now_surely_placed_none(venue: VenueBroker) -> None:
+    order = await venue.order(ABOVE)
+    venue.be_busy()
+    with pytest.raises(Transient):
+        await venue.exchange.place(order)
+    assert venue.count(order) == 0
+    assert (await venue.exchange.place(await venue.order(ABOVE))).status == "filled"
+
+
+@at_a_venue
+async def test_an_order_whose_answer_was_lost_is_in_doubt_until_it_is_found(venue: VenueBroker) -> None:
+    order = await venue.order(ABOVE)
+    venue.lose_next_answer(order, executed=True)
+    with pytest.raises(Unknown):
+        await venue.exchange.place(order)
+    found = await venue.known(order)
+    assert found.status == "filled"
+    _assert_sound(order, found)
+    assert venue.count(order) == 1
+
+
+@at_a_venue
+async def test_an_order_lost_on_its_way_is_in_doubt_and_never_found(venue: VenueBroker) -> None:
+    order = await venue.order(ABOVE)
+    venue.lose_next_answer(order, executed=False)
+    with pytest.raises(Unknown):
+        await venue.exchange.place(order)
+    assert await venue.exchange.look_up(order) is None
+    assert venue.count(order) == 0
+
+
+@at_a_venue
+async def test_a_venue_has_a_clock(venue: VenueBroker) -> None:
     assert venue.exchange.now_ms() is not None
+
+
+@on_paper
+async def test_paper_has_no_clock_and_knows_no_window(paper: Broker) -> None:
+    assert paper.exchange.now_ms() is None
+    assert (await paper.exchange.place(await paper.order(ABOVE, signed_at_ms=0, recv_window_ms=1))).status == "filled"
 
 
 @on_paper

@@ -18,6 +18,7 @@ from tests.end_to_end.testnet import (
     asked,
     assert_ledger_equals_rows,
     at_venue,
+    hand_over,
     join_testnet,
     ledger,
     settled,
@@ -89,6 +90,16 @@ def test_the_ledger_equals_the_rows(watched: Project, user: TestnetUser) -> None
         )
         assert order["entry_quantity"] == order["filled_quantity"] - fees  # taken in the coin itself
     assert_ledger_equals_rows(watched, user)
+
+
+def test_the_next_order_is_signed_with_the_keys_that_its_user_stored_last(watched: Project, trading: Worker) -> None:
+    user = join_testnet(watched)
+    first = settled(watched, watched.signal(user))
+    api_key, _ = hand_over(watched, user)
+    second = settled(watched, watched.signal(user))  # the worker still holds the others, and they still work
+    sent_by = [at_venue(watched, order["client_order_id"])[0]["apiKey"] for order in (first, second)]
+    assert sent_by == [user.api_key, api_key]
+    assert [order["position_status"] for order in (first, second)] == ["open", "open"]
 
 
 @pytest.mark.parametrize("executed", [True, False], ids=["carried out", "not carried out"])

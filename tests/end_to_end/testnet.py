@@ -44,13 +44,19 @@ def join_testnet(
 ) -> TestnetUser:
     """Sign a user up, open an account for them at the exchange, hand its key over, and go to its mode."""
     user = project.sign_up(risk_config, daily_loss_limit_usdt="100000", **limits)
+    api_key, secret = hand_over(project, user, usdt, mode)
+    wanted = {"p_trader_id": user.trader_id, "p_mode": mode}
+    project.request("POST", "/rest/v1/rpc/set_trader_mode", user.token, json=wanted).raise_for_status()
+    return TestnetUser(user.id, user.token, user.trader_id, user.email, user.password, api_key, secret)
+
+
+def hand_over(project: Project, user: User, usdt: str = "100000", mode: str = "testnet") -> tuple[str, str]:
+    """Open an account at the exchange, and store its key in the place of any other; returns key and secret."""
     api_key, secret = secrets.token_hex(32), secrets.token_hex(32)
     project.venue("POST", "accounts", {"apiKey": api_key, "secret": secret, "balances": {"USDT": usdt}})
     keys = {"exchange": "binance", "mode": mode, "label": "main", "apiKey": api_key, "secret": secret}
     project.request("POST", "/functions/v1/store-api-keys", user.token, json=keys).raise_for_status()
-    wanted = {"p_trader_id": user.trader_id, "p_mode": mode}
-    project.request("POST", "/rest/v1/rpc/set_trader_mode", user.token, json=wanted).raise_for_status()
-    return TestnetUser(user.id, user.token, user.trader_id, user.email, user.password, api_key, secret)
+    return api_key, secret
 
 
 def entry(project: Project, signal: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from streams.domain.account import Account
-from streams.domain.errors import Broken, Dismissed, Refused
+from streams.domain.errors import Broken, Dismissed, Refused, Rejected, Transient, Unknown
 from streams.domain.held import Held
 from streams.domain.market import Book, Level, MarketRules, Quote
 from streams.domain.money import ZERO
@@ -450,7 +450,10 @@ class FakeMarket(Faulty):
 
 
 class FakeExchange(Faulty):
-    """Places orders as told, each verb with answers of its own; by default as a market at 100 makes of them."""
+    """Places orders as told, each verb with answers of its own; by default as a market at 100 makes of them.
+
+    With a clock it is a venue: it keeps to windows, and takes no client id anew whose order rests.
+    """
 
     def __init__(self, clock: FakeClock | None = None) -> None:
         super().__init__()
@@ -460,6 +463,8 @@ class FakeExchange(Faulty):
         self.stamps: list[Stamp] = []
         self.listeners: list[Callable[[str | None], None]] = []
         self.placed: list[UUID] = []
+        self.taken: Counter[str] = Counter()
+        self._at_rest: set[str] = set()
         self.underway: Counter[UUID] = Counter()
         self.most_underway: Counter[UUID] = Counter()
         self.fee_rate = Decimal("0.001")
@@ -475,26 +480,30 @@ class FakeExchange(Faulty):
         return Funds(brief.paper.available, self.fee_rate, at_venue=brief.mode != "paper")
 
     async def place(self, order: Order) -> OrderReport:
+        self._check_window(order)
         self.placed.append(order.position_id)
         self.underway[order.user_id] += 1
         most = max(self.most_underway[order.user_id], self.underway[order.user_id])
         self.most_underway[order.user_id] = most
         try:
             await self.enter("place")
-            return self.answers["place"](order)
+            return self._take(order)
         finally:
             self.underway[order.user_id] -= 1
 
     async def look_up(self, order: Order) -> OrderReport | None:
         await self.enter("look_up")
-        return None if order.client_order_id in self.unheard_of else self.answers["look_up"](order)
+        return self._told("look_up", order)
 
     async def cancel(self, order: Order, stamp: Stamp) -> OrderReport | None:
         await self.enter("cancel")
+        if self._is_over(stamp.signed_at_ms, stamp.recv_window_ms):
+            raise Transient("the cancel is outside of its window")
         self.stamps.append(stamp)
-        return None if order.client_order_id in self.unheard_of else self.answers["cancel"](order)
+        return self._told("cancel", order)
 
     async def place_list(self, stop: Order, target: Order) -> Sequence[OrderReport]:
+        self._check_window(stop)
         self.placed.append(stop.position_id)
         await self.enter("place_list")
         return [self.answers["place"](leg) for leg in (stop, target)]
@@ -518,3 +527,31 @@ class FakeExchange(Faulty):
     def now_ms(self) -> int | None:
         """The venue's clock, where it has one."""
         return None if self.clock is None else now_ms(self.clock)
+
+    def _check_window(self, order: Order) -> None:
+        if self._is_over(order.signed_at_ms, order.recv_window_ms):
+            raise Rejected("entry_not_accepted", "The order's time window was over before it could be sent.")
+
+    def _take(self, order: Order) -> OrderReport:
+        is_lost = self._lost["place"] > 0
+        self._lost["place"] -= is_lost
+        if self.clock is not None and order.client_order_id in self._at_rest:
+            raise Unknown("an order with this id rests already")
+        report = self._told("place", order)
+        self.taken[order.client_order_id] += report is not None
+        if report is None or is_lost:
+            raise Unknown("no answer came")
+        return report
+
+    def _told(self, verb: str, order: Order) -> OrderReport | None:
+        if order.client_order_id in self.unheard_of:
+            return None
+        report = self.answers[verb](order)
+        if report.ended:
+            self._at_rest.discard(order.client_order_id)
+        else:
+            self._at_rest.add(order.client_order_id)
+        return report
+
+    def _is_over(self, signed_at_ms: int, recv_window_ms: int) -> bool:
+        return self.clock is not None and now_ms(self.clock) > signed_at_ms + recv_window_ms
