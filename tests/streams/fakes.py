@@ -88,6 +88,7 @@ class FakeStore(Faulty):
         self.marks: list[tuple[tuple[Mark, ...], dict[Account, Decimal]]] = []
         self.sent_marks: list[tuple[Mark, ...]] = []
         self.key_errors: dict[tuple[Account, int], str | None] = {}
+        self.credential_versions: dict[Account, int] = {}
         self.expired = False
         self.worker_ids: list[UUID] = []
         self.lease_seconds = 10.0
@@ -367,7 +368,11 @@ class FakeStore(Faulty):
             order, row.brief, protection=kept, stop=sized.stop_loss_price, target=sized.take_profit_price
         )
         self.orders[order.id].admitted_at = self._clock.monotonic()
-        return Admission("admitted", signed_at_ms=self.now_ms() + attempt.venue_offset_ms)
+        return Admission(
+            "admitted",
+            signed_at_ms=self.now_ms() + attempt.venue_offset_ms,
+            credential_version=self.credential_versions.get(row.brief.account),
+        )
 
     def _book(self, row: OrderRow, report: OrderReport) -> bool:
         order = row.order

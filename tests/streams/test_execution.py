@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streams.domain.errors import Broken, Dismissed, Refused, Rejected, Transient, Unknown
+from streams.domain.order import Order, OrderReport
 from streams.execution import Claimed
 from streams.outcome import Deferred, Dropped, Failed, InDoubt, Opened, Outcome, Resting, TurnedAway
 from streams.ports import Admission
@@ -51,6 +52,21 @@ async def test_nothing_is_sent_before_its_rows_stand() -> None:
     world = World(ONE)
     await carried(world)
     assert world.store.called("admit")[0] < world.exchange.called("place")[0] < world.store.called("record")[0]
+
+
+@in_virtual_time
+async def test_an_order_names_the_keys_that_its_admission_found() -> None:
+    world = World(specimens.brief(1, mode="testnet"))
+    world.store.credential_versions[specimens.account(mode="testnet")] = 7
+    placed: list[Order] = []
+
+    def answer(order: Order) -> OrderReport:
+        placed.append(order)
+        return answers.filled(order)
+
+    world.venue.answers["place"] = answer
+    await carried(world)
+    assert [order.credential_version for order in placed] == [7]
 
 
 @in_virtual_time

@@ -34,6 +34,15 @@ async def test_an_admission_keeps_the_percentages_that_stop_and_target_follow(pr
     await store.close()
 
 
+@in_virtual_time
+async def test_an_admission_tells_when_to_sign_and_with_which_keys_at_least(project: Project) -> None:
+    project.answers["admit_signal"] = {"outcome": "admitted", "signed_at_ms": 7, "credential_version": 3}
+    store = await registered()
+    admission = await store.admit(attempt())
+    assert (admission.signed_at_ms, admission.credential_version) == (7, 3)
+    await store.close()
+
+
 def unfinished_row(number: int, **changes: Any) -> dict[str, Any]:
     """A row of `unfinished_orders`; `changes` are of its order."""
     order = specimens.order(id=UUID(int=number)).model_dump(mode="json")
