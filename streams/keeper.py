@@ -150,6 +150,9 @@ class Keeper:
             except Transient as error:
                 log.debug("position %s waits: %s", self._held.position.id, error)
                 await self._pause()
+            except Rejected as error:  # the key, for refusals of orders are booked
+                log.warning("position %s waits: %s", self._held.position.id, error.reason)
+                await self._pause()
             except Exception:  # whatever it is, the position is still to be kept
                 log.exception("a step for position %s failed", self._held.position.id)
                 await self._pause()

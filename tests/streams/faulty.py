@@ -22,6 +22,10 @@ class Faulty:
         """Raise these errors, one a call, instead of doing what is asked."""
         self._faults[verb].extend(errors)
 
+    def forgive(self, verb: str) -> None:
+        """Break no more of these calls."""
+        self._faults[verb].clear()
+
     def lose_answer(self, verb: str, times: int = 1) -> None:
         """Do what is asked, and then say Transient."""
         self._lost[verb] += times
