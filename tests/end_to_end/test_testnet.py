@@ -99,7 +99,7 @@ def test_the_next_order_is_signed_with_the_keys_that_its_user_stored_last(watche
     second = settled(watched, watched.signal(user))  # the worker still holds the others, and they still work
     sent_by = [at_venue(watched, order["client_order_id"])[0]["apiKey"] for order in (first, second)]
     assert sent_by == [user.api_key, api_key]
-    assert [order["position_status"] for order in (first, second)] == ["open", "open"]
+    assert [order["status"] for order in (first, second)] == ["filled", "filled"]
 
 
 @pytest.mark.parametrize("executed", [True, False], ids=["carried out", "not carried out"])
