@@ -36,7 +36,9 @@ RULES = {
     """,
     "nothing is left half done": """
         select working.id, working.status from orders as working
+        join positions as position on position.id = working.position_id
         where working.user_id = any (%(users)s) and working.status in ('created', 'submitting', 'unknown')
+          and (working.purpose = 'entry' or position.status in ('closed', 'failed'))
     """,
     "a position says what its entry says": """
         select position.id, position.status, entry.status from positions as position
@@ -44,7 +46,13 @@ RULES = {
         where position.user_id = any (%(users)s) and (
           coalesce(position.entry_value, 0) <> entry.total_value
           or coalesce(position.entry_quantity, 0) <> entry.filled_quantity
-          or position.fees_paid <> entry.fees
+          or position.fees_paid <> (
+            select coalesce(sum(trade.fee_usdt), 0) from trades as trade where trade.position_id = position.id
+          )
+          or coalesce(position.exit_quantity, 0) <> (
+            select coalesce(sum(trade.quantity), 0) from trades as trade
+            where trade.position_id = position.id and trade.side = 'sell'
+          )
           or (position.status = 'failed') <> (entry.filled_quantity = 0)
         )
     """,
@@ -64,8 +72,10 @@ RULES = {
         select balance.user_id, balance.current_balance, balance.reserved, spent.value
         from paper_balances as balance
         cross join lateral (
-          select coalesce(sum(trade.value + trade.fee_usdt), 0) as value from trades as trade
-          where trade.user_id = balance.user_id and trade.side = 'buy'
+          select coalesce(sum(
+            trade.fee_usdt + case trade.side when 'buy' then trade.value else -trade.value end
+          ), 0) as value
+          from trades as trade where trade.user_id = balance.user_id
         ) as spent
         where balance.user_id = any (%(users)s) and (
           balance.current_balance <> balance.initial_balance - spent.value

@@ -22,6 +22,7 @@ class Venue:
 
     def __init__(self, *asks: tuple[str, str]) -> None:
         self.market = FakeMarket()
+        self.bids: tuple[tuple[str, str], ...] = ()
         self.exchange = PaperExchange(self.market, FakeClock())
         self.offer(*asks)
 
@@ -29,7 +30,7 @@ class Venue:
         """Put these asks into the book, and nothing else."""
 
         async def book(symbol: str) -> Book:
-            return Book(symbol, (), specimens.levels(*asks))
+            return Book(symbol, specimens.levels(*self.bids), specimens.levels(*asks))
 
         self.market.book = book
 
@@ -144,6 +145,26 @@ async def test_a_cancel_ends_what_rests_and_keeps_what_was_filled() -> None:
 
 
 @in_virtual_time
-async def test_a_sale_is_an_alarm_for_now() -> None:
-    with pytest.raises(Broken):
-        await Venue(("99", "5")).exchange.place(order(side="sell"))
+async def test_a_sale_walks_the_bids() -> None:
+    venue = Venue()
+    venue.bids = (("101", "0.4"), ("100", "5"))
+    report = await venue.exchange.place(order(side="sell", type="market", price=None, purpose="exit"))
+    assert [(fill.price, fill.quantity) for fill in report.fills] == [(101, Decimal("0.4")), (100, Decimal("0.6"))]
+    assert report.status == "filled"
+
+
+@in_virtual_time
+async def test_a_stop_is_met_by_a_price_of_a_moment_and_sold_into_the_next_book() -> None:
+    venue = Venue()
+    venue.bids = (("97", "5"),)
+    stop = order(side="sell", type="stop_loss", price=None, stop_price="98", purpose="stop_loss")
+    told: list[str | None] = []
+    venue.exchange.listen(stop.account, told.append)
+    assert (await venue.exchange.place(stop)).status == "submitted"
+    resting = stop.model_copy(update={"status": "submitted"})
+    venue.market.tick("BTC/USDT", "99")
+    assert (await venue.exchange.look_up(resting)).status == "submitted"
+    venue.market.tick("BTC/USDT", "97.9", "99")
+    assert told == [stop.client_order_id]
+    (fill,) = (await venue.exchange.look_up(resting)).fills
+    assert fill.price == 97
