@@ -9,9 +9,9 @@ export DENO_DIR := $(CURDIR)/.venv/deno
 demo: .venv/ready  ## an embedded Supabase and exchange, a worker, and positions opening live
 	@$(BIN)/python -m worker demo
 
-test: .venv/ready  ## the whole suite
+test: .venv/ready  ## the whole suite, some files of it at a time: most tests wait for processes
 	$(BIN)/deno test --quiet --no-remote --no-npm $(FUNCTIONS)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 bench: .venv/ready  ## what takes minutes: large bursts, long rests
 	$(BIN)/pytest -m bench --durations=0

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.subject import Subject
 
 A = TypeVar("A")
@@ -24,6 +26,18 @@ Close = Callable[[], Awaitable[None]]
 
 _begun: set[asyncio.Task[Any]] = set()
 """Shielded stages not finished yet: the loop itself holds its tasks weakly only."""
+
+
+class LoopScheduler(AsyncIOScheduler):
+    """Schedules on a loop, by the loop's own clock.
+
+    Rx takes the wall clock's time off each period of an interval: set back in that moment, it would stop the ticks for
+    as long.
+    """
+
+    @property
+    def now(self) -> datetime:
+        return self.to_datetime(self._loop.time())
 
 
 def from_coro(start: Callable[[], Coroutine[Any, Any, A]], name: str | None = None) -> Observable[A]:

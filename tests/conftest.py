@@ -22,6 +22,11 @@ _SUPABASE_JS = ("@supabase/supabase-js@2.109.0", "ws@8.18.0")
 StartSandbox = Callable[..., "SandboxProcess"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none is left alone at the end."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @dataclass
 class SandboxProcess:
     """`python -m sandbox up` as a child; `env` is what its env file says."""

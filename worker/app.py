@@ -15,10 +15,9 @@ import structlog
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
-from reactivex.scheduler.eventloop import AsyncIOScheduler
 
 from streams.accounts import Presence
-from streams.aio import from_callbacks
+from streams.aio import LoopScheduler, from_callbacks
 from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Transient
 from streams.domain.position import Position
@@ -147,7 +146,7 @@ class App:
             round(settings.unknown_margin_seconds * 1000),
         )
         tracker = Tracker(store, markets, exchanges, clock, tracking, in_hand)
-        scheduler = AsyncIOScheduler(asyncio.get_running_loop())
+        scheduler = LoopScheduler(asyncio.get_running_loop())
         keeping = MonitorSettings(
             min(EXIT_RECV_WINDOW_MS, settings.recv_window_ms), settings.poll_interval, tracking.unknown_margin_ms
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -19,18 +21,30 @@ def _named(installation: Installation) -> str:
     return f"{installation.name}-{installation.version}"
 
 
+@pytest.fixture(scope="session")
+def servers(scratch: Path) -> Iterator[Callable[[Installation], Server]]:
+    """The running server of each PostgreSQL, migrated as a hosted project's would be; made when first asked for.
+
+    Kept until the end: tests that come file by file, each for every PostgreSQL, would else begin anew with each file.
+    """
+    with ExitStack() as exits:
+
+        @cache
+        def serving(installation: Installation) -> Server:
+            server = Server(installation, scratch / f"database-{_named(installation)}", fsync=False)
+            exits.callback(server.stop)
+            server.start()
+            prepare(server.superuser_dsn)
+            migrate(server.dsn, MIGRATIONS)
+            return server
+
+        yield serving
+
+
 @pytest.fixture(scope="session", params=installations(), ids=_named)
-def server(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Server]:
-    """A running server whose database is migrated as a hosted project's would be."""
-    installation: Installation = request.param
-    server = Server(installation, scratch / f"database-{_named(installation)}", fsync=False)
-    server.start()
-    try:
-        prepare(server.superuser_dsn)
-        migrate(server.dsn, MIGRATIONS)
-        yield server
-    finally:
-        server.stop()
+def server(request: pytest.FixtureRequest, servers: Callable[[Installation], Server]) -> Server:
+    """A running, migrated server."""
+    return servers(request.param)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reactivex.scheduler.eventloop import AsyncIOScheduler
 
+from streams.aio import LoopScheduler
 from streams.domain.action import Action
 from streams.domain.money import ZERO
 from streams.domain.order import Order
@@ -77,7 +77,7 @@ class Room:
             new_id,
             keeping,
             no_entry,
-            AsyncIOScheduler(asyncio.get_running_loop()),
+            LoopScheduler(asyncio.get_running_loop()),
         )
 
     async def begin(self) -> None:

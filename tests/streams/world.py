@@ -9,10 +9,10 @@ from typing import TypeVar
 from uuid import UUID
 
 from reactivex import abc
-from reactivex.scheduler.eventloop import AsyncIOScheduler
 from reactivex.subject import Subject
 
 from streams.accounts import Presence
+from streams.aio import LoopScheduler
 from streams.domain.account import Account
 from streams.domain.signal import Brief
 from streams.execution import Execution, ExecutionSettings
@@ -55,7 +55,7 @@ class World:
         self.outcomes: list[Outcome] = []
         self.timed: list[tuple[float, Outcome]] = []
         self.completed: asyncio.Future[None] = loop.create_future()
-        self.scheduler = AsyncIOScheduler(loop)
+        self.scheduler = LoopScheduler(loop)
         numbers = count(0x1000)
         self.venue = FakeExchange(self.clock)
         exchanges = {"paper": self.exchange, "testnet": self.venue}
