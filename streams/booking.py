@@ -45,7 +45,7 @@ class Booking:
         position = booked.position
         outcomes: list[Outcome] = []
         if position.is_open and order.filled_quantity == ZERO:
-            outcomes.append(Opened(position))
+            outcomes.append(Opened(position, entry=order.after(report)))
         elif position.is_open and booked.changed:
             outcomes.append(Changed(position))
         if position.status == "failed":

@@ -79,8 +79,11 @@ class Monitor:
         """All positions kept now."""
         return tuple(self._keepers.values())
 
-    def keep(self, position: Position) -> Observable[Outcome]:
-        """Keep a position to its end; one that is kept already is only told to look at its rows."""
+    def keep(self, position: Position, entry: Order | None = None) -> Observable[Outcome]:
+        """Keep a position to its end; one that is kept already is only told to look at its rows.
+
+        With its entry, it has just been opened, and nothing else of it is in the rows.
+        """
 
         def subscribe(_: abc.SchedulerBase) -> Observable[Outcome]:
             keeper = self._keepers.get(position.id)
@@ -89,7 +92,7 @@ class Monitor:
             if keeper is not None or position.id in self._starting:
                 return rx.empty()
             self._starting.add(position.id)
-            kept = from_aiter(lambda: self._kept(position), name="keep position")
+            kept = from_aiter(lambda: self._kept(position, entry), name="keep position")
             return kept.pipe(ops.finally_action(lambda: self._starting.discard(position.id)))
 
         return rx.defer(subscribe)
@@ -115,8 +118,8 @@ class Monitor:
             self._cancel_entry(held.entry)
         return rx.empty()
 
-    async def _kept(self, position: Position) -> AsyncIterator[Outcome]:
-        held = await self._begun(position)
+    async def _kept(self, position: Position, entry: Order | None) -> AsyncIterator[Outcome]:
+        held = await self._begun(position, entry)
         if held is None:
             return
         market, exchange = self._markets[position.mode], self._exchanges[position.mode]
@@ -134,11 +137,13 @@ class Monitor:
             stop_listening()
             del self._keepers[position.id]
 
-    async def _begun(self, position: Position) -> Held | None:
+    async def _begun(self, position: Position, entry: Order | None) -> Held | None:
         """The position's rows, once its market is known; None where it is another worker's or has ended."""
         while True:
             try:
                 self._markets[position.mode].rules(position.symbol)
+                if entry is not None:
+                    return Held(position, entry)
                 found = await self._store.held([position.id])
                 return found[0] if found else None
             except (Transient, Refused) as error:

@@ -15,11 +15,13 @@ from streams.domain.risk import Protection
 class Opened:
     """A position holds coins; the order behind it may still be working.
 
-    `found`: it was open already, and a start or a takeover names it to the consumers of this process.
+    `found`: it was open already, and a start or a takeover names it to the consumers of this process. `entry` is its
+    entry order, where that was at hand.
     """
 
     position: Position
     found: bool = False
+    entry: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)

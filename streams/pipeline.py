@@ -121,7 +121,9 @@ class Pipeline:
         match outcome:
             case Resting():
                 begun, what = self._tracker.follow(outcome), "tracking"
-            case Opened(position=position) | Changed(position=position) if position.is_open:
+            case Opened(position=position, entry=entry) if position.is_open:
+                begun, what = self._monitor.keep(position, entry), "keeping"
+            case Changed(position=position) if position.is_open:
                 begun, what = self._monitor.keep(position), "keeping"
             case _:
                 return rx.empty()

@@ -54,10 +54,13 @@ class Recovery:
 
     async def _take_over(self, account: Account, stopping: Callable[[], bool]) -> AsyncIterator[Outcome]:
         """Name what is open, to be protected first, then settle, until it has been done once: signals wait behind."""
+        named: set[UUID] = set()
         while not stopping():
             try:
                 for position in await self._store.open_positions([account]):
-                    yield Opened(position, found=True)
+                    if position.id not in named:
+                        named.add(position.id)
+                        yield Opened(position, found=True)
                 async for outcome in self._settle_all([account]):
                     yield outcome
             except Transient:
