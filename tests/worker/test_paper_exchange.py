@@ -147,3 +147,13 @@ async def test_a_cancel_ends_what_rests_and_keeps_what_was_filled() -> None:
 async def test_a_sale_is_an_alarm_for_now() -> None:
     with pytest.raises(Broken):
         await Venue(("99", "5")).exchange.place(order(side="sell"))
+
+
+@pytest.mark.parametrize("mode", ["testnet", "live"])
+@in_virtual_time
+async def test_an_order_of_another_mode_is_turned_away(mode: str) -> None:
+    venue = Venue(("100", "5"))
+    real = order(mode=mode)
+    for ask in (venue.exchange.place(real), venue.exchange.look_up(real), venue.exchange.cancel(real, STAMP)):
+        with pytest.raises(Broken, match=mode):
+            await ask
