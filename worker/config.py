@@ -14,6 +14,9 @@ MODES = ("paper", "testnet", "live")
 SHOWN = ("paper", "testnet")
 """The modes that a demonstration can be made in: the others trade with real money."""
 
+REAL_MONEY = ("binance.com", "binance.us")
+"""Where orders cost real money: the exchange's own domains, which no origin set by hand may lead testnet traders to."""
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -93,6 +96,11 @@ class Settings(BaseSettings):
             )
         if "live" in self.allowed_modes and self.exchange_base_url is not None:
             raise ValueError("EXCHANGE_BASE_URL: must not be set where ALLOWED_MODES names live; unset one of them")
+        if "testnet" in self.allowed_modes and self.exchange_base_url is not None and _is_real(self.exchange_base_url):
+            raise ValueError(
+                "EXCHANGE_BASE_URL: leads to an exchange of real money, where testnet must not trade; unset it, and "
+                "name live in ALLOWED_MODES to trade there"
+            )
         return self
 
 
@@ -107,6 +115,11 @@ def read_settings(env_file: Path | None = None) -> Settings:
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
     return settings
+
+
+def _is_real(origin: str) -> bool:
+    host = (urlsplit(origin).hostname or "").rstrip(".")  # the dot at a name's end is no part of it
+    return any(host == domain or host.endswith(f".{domain}") for domain in REAL_MONEY)
 
 
 def _sentence(error: ValidationError) -> str:

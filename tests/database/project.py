@@ -59,7 +59,9 @@ class Project:
         return user_id
 
     def trader(self, user_id: UUID, mode: str = "paper", **columns: object) -> UUID:
-        """A trader, with the limits that a first one brings lifted."""
+        """A trader, with keys where its mode needs them, and the limits that a first one brings lifted."""
+        if mode != "paper":
+            self.keys(user_id, mode)
         trader_id = self._insert("traders", {"user_id": user_id, "name": "trend", "mode": mode} | columns)
         self.owner.execute(
             "update public.risk_limits set max_total_exposure_usdt = null, max_position_size_usdt = null"
@@ -67,6 +69,15 @@ class Project:
             user_id,
         )
         return trader_id
+
+    def keys(self, user_id: UUID, mode: str) -> None:
+        """Have keys on file for a user, unless there are some."""
+        self.owner.execute(
+            "insert into public.exchange_credentials (user_id, mode, api_key_ciphertext, secret_ciphertext)"
+            " values (%s, %s, 'x', 'y') on conflict do nothing",
+            user_id,
+            mode,
+        )
 
     def signal(self, user_id: UUID, trader_id: UUID, **columns: object) -> UUID:
         """A signal to enter BTC/USDT at market, unless said otherwise."""

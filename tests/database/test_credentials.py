@@ -205,8 +205,8 @@ def test_keys_stored_or_revoked_meanwhile_are_not_written_over(project: Project,
 
 def test_the_owner_sees_what_the_exchange_says_of_the_keys_stored_now(project: Project, alice: UUID) -> None:
     service = project.service()
-    project.trader(alice, mode="testnet")
     assert _store(service, alice) == 1
+    project.trader(alice, mode="testnet")
     worker = project.worker("testnet")
     project.signal(alice, project.trader(alice, mode="testnet"))
     worker.claim()

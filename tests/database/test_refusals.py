@@ -60,6 +60,23 @@ def test_a_mode_that_another_worker_trades_in_is_left_to_it(project: Project, al
     assert live.claimed() == [signal_id]
 
 
+@pytest.mark.parametrize(("mode", "other"), [("live", "testnet"), ("testnet", "live")])
+def test_no_keys_of_the_traders_mode(project: Project, alice: UUID, mode: str, other: str) -> None:
+    trader_id, worker = project.trader(alice, mode), project.worker("paper", "testnet", "live")
+    project.keys(alice, other)
+    claimed = project.signal(alice, trader_id)
+    worker.claim()
+    plan = worker.plan(worker.brief(claimed))
+    project.service().call("revoke_credentials", p_user_id=alice, p_exchange="binance", p_mode=mode)
+    assert worker.admit(claimed, plan)["code"] == "keys_missing"
+    later = project.signal(alice, trader_id)
+    assert worker.claimed() == []
+    for signal_id in (claimed, later):
+        assert _refused(project, signal_id)[:2] == ("keys_missing", f"Store your exchange keys for {mode} first.")
+    assert project.owner.value("select count(*) from public.orders") == 0
+    worker.admitted(project.signal(alice, project.trader(alice)))  # paper needs none
+
+
 def test_a_signal_past_its_end(project: Project, alice: UUID) -> None:
     signal_id = project.signal(alice, project.trader(alice), expires_at="2001-02-03T04:05:06+00:00")
     project.worker().claim()

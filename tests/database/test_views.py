@@ -50,6 +50,7 @@ def test_performance_does_not_mix_play_money_with_money(project: Project, alice:
     worker = project.worker("paper", "testnet")
     trader_id = project.trader(alice)
     _close(project, worker, alice, trader_id, "1000")
+    project.keys(alice, "testnet")
     project.owner.execute("update public.traders set mode = 'testnet'")
     _close(project, worker, alice, trader_id, "1")
     assert project.user(alice).value("select total_realized_pnl from public.trader_performance") == 1

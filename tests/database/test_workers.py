@@ -248,6 +248,7 @@ def test_each_mode_of_a_user_is_an_account_of_its_own(project: Project, alice: U
 def test_a_trader_that_changes_mode_gets_an_account_there(project: Project, alice: UUID) -> None:
     trader_id = project.trader(alice)
     signal_id = project.signal(alice, trader_id)
+    project.keys(alice, "testnet")
     project.owner.execute("update public.traders set mode = 'testnet' where id = %s", trader_id)
     assert project.worker("testnet").claimed(signal_id) == [signal_id]
 

@@ -1,6 +1,7 @@
 """A worker as `python -m worker run` starts it, in a world where every name of the internet is this machine.
 
-PINNED_PORT is where all of it answers, PINNED_CA the file of the authority that vouches for it.
+PINNED_PORT is where all of it answers, PINNED_CA the file of the authority that vouches for it. PINNED_DENIED takes a
+host from those of the exchange, as if the worker had no business there.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Pin(AbstractResolver):
 
 
 def pinned(hosts: Hosts, port: int, authority: Path) -> GuardedConnector:
-    """A guarded connector of that world."""
+    """A guarded connector of that world: the guard is the product's own, and stays on."""
     trusting = ssl.create_default_context(cafile=str(authority))
     return GuardedConnector(hosts, resolver=Pin(port), ssl=trusting, use_dns_cache=False)
 
@@ -50,7 +51,8 @@ def main() -> int:
     settings = read_settings()
     configure(settings.log_level, settings.log_format, [settings.supabase_service_role_key.get_secret_value()])
     port, authority = int(os.environ["PINNED_PORT"]), Path(os.environ["PINNED_CA"])
-    return serve(settings, lambda hosts: pinned(hosts, port, authority))
+    denied = os.environ.get("PINNED_DENIED")
+    return serve(settings, lambda hosts: pinned(frozenset(one for one in hosts if one[0] != denied), port, authority))
 
 
 if __name__ == "__main__":

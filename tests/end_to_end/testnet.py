@@ -44,6 +44,11 @@ def join_testnet(
 ) -> TestnetUser:
     """Sign a user up, open an account for them at the exchange, hand its key over, and go to its mode."""
     user = project.sign_up(risk_config, daily_loss_limit_usdt="100000", **limits)
+    return move(project, user, mode, usdt)
+
+
+def move(project: Project, user: User, mode: str, usdt: str = "100000") -> TestnetUser:
+    """Hand over a key of a user for a mode, and move their trader there."""
     api_key, secret = hand_over(project, user, usdt, mode)
     wanted = {"p_trader_id": user.trader_id, "p_mode": mode}
     project.request("POST", "/rest/v1/rpc/set_trader_mode", user.token, json=wanted).raise_for_status()

@@ -101,6 +101,14 @@ def test_an_env_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert "none.env" in line
 
 
+def test_no_demonstration_trades_with_real_money(tmp_path: Path) -> None:
+    run = said_by("demo", "--mode", "live", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    (line,) = run.stderr.splitlines()
+    assert "--mode live" in line
+    assert "paper, testnet" in line
+
+
 def test_the_version_is_said(tmp_path: Path) -> None:
     run = said_by("version", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")

@@ -152,6 +152,23 @@ def test_a_repointed_exchange_is_never_traded_live(project: pytest.MonkeyPatch) 
     assert "EXCHANGE_BASE_URL" in refused()
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["https://api.binance.com", "https://API1.Binance.com:443", "https://api.binance.com.", "https://api.binance.us"],
+)
+def test_no_testnet_trader_is_led_to_real_money(project: pytest.MonkeyPatch, origin: str) -> None:
+    project.setenv("EXCHANGE_BASE_URL", origin)
+    assert "EXCHANGE_BASE_URL" in refused()
+    project.setenv("ALLOWED_MODES", "paper")
+    assert read_settings().exchange_base_url == origin
+
+
+@pytest.mark.parametrize("origin", ["https://api.binance.com.example", "https://notbinance.com", "http://127.0.0.1:1"])
+def test_another_exchange_is_no_real_one_by_its_likeness(project: pytest.MonkeyPatch, origin: str) -> None:
+    project.setenv("EXCHANGE_BASE_URL", origin)
+    assert read_settings().exchange_base_url == origin
+
+
 def test_live_must_be_named(project: pytest.MonkeyPatch) -> None:
     assert "live" not in read_settings().allowed_modes
 

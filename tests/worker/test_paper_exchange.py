@@ -168,3 +168,13 @@ async def test_a_stop_is_met_by_a_price_of_a_moment_and_sold_into_the_next_book(
     assert told == [stop.client_order_id]
     (fill,) = (await venue.exchange.look_up(resting)).fills
     assert fill.price == 97
+
+
+@pytest.mark.parametrize("mode", ["testnet", "live"])
+@in_virtual_time
+async def test_an_order_of_another_mode_is_turned_away(mode: str) -> None:
+    venue = Venue(("100", "5"))
+    real = order(mode=mode)
+    for ask in (venue.exchange.place(real), venue.exchange.look_up(real), venue.exchange.cancel(real, STAMP)):
+        with pytest.raises(Broken, match=mode):
+            await ask

@@ -54,6 +54,7 @@ class PaperExchange:
 
     async def place(self, order: Order) -> OrderReport:
         """Fill what the book offers at once; the rest of a limit order rests, any other rest expires."""
+        _check_mode(order)
         if order.type in TRIGGERED:
             self._await_price(order)
             return self._report(order, "submitted", ())
@@ -71,6 +72,7 @@ class PaperExchange:
 
     async def look_up(self, order: Order) -> OrderReport:
         """Fill a resting order as the market comes to it."""
+        _check_mode(order)
         if order.type in TRIGGERED and not self._await_price(order).met:
             return self._report(order, "submitted", ())
         takes = await self._walk(order, resting=True)
@@ -81,6 +83,7 @@ class PaperExchange:
 
     async def cancel(self, order: Order, stamp: Stamp) -> OrderReport:  # noqa: ARG002
         """Cancel what rests; what was filled before stays filled."""
+        _check_mode(order)
         self._forget(order)
         reason = f"The limit of {text(order.price or ZERO)} was not reached within the time allowed."
         return self._report(order, "cancelled", (), reason)
@@ -173,6 +176,12 @@ class PaperExchange:
             failure_reason=reason if unfilled and order.purpose == "entry" else None,
             known_fills=order.fills,
         )
+
+
+def _check_mode(order: Order) -> None:
+    """Raise Broken for an order of another mode: what happens to it is not for paper to say."""
+    if order.mode != "paper":
+        raise Broken(f"order {order.id} in {order.mode} mode was handed to paper trading")
 
 
 def _meets(order: Order, bid: Decimal) -> bool:

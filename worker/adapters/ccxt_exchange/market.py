@@ -22,7 +22,7 @@ from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock, Keys
 from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS, levels_of, quote_of, rules_of
 from worker.adapters.ccxt_exchange.best_prices import BestPrices
-from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector, spot_hosts
+from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector, guarded_session, hosts_of
 from worker.adapters.ccxt_exchange.outcome import watch
 from worker.adapters.ccxt_exchange.request_budget import RequestBudget, Urgency
 
@@ -59,7 +59,11 @@ class CcxtMarket:
     ) -> None:
         self._clock = clock
         self._connect = connect
-        self._exchange: Any = pro.binance({"options": OPTIONS, "enableRateLimit": False, "timeout": 10_000})
+        # With a session handed in, ccxt neither opens one of its own, which no guard would see, nor closes ours.
+        self._exchange: Any = pro.binance(
+            {"options": OPTIONS, "enableRateLimit": False, "timeout": 10_000, "session": None}
+        )
+        self._hosts = hosts_of(self._exchange.urls, testnet, base_url)
         if testnet:
             self._exchange.set_sandbox_mode(True)  # replaces every URL, so it comes first
         if base_url is not None:
@@ -79,7 +83,7 @@ class CcxtMarket:
 
     async def start(self) -> None:
         """Begin loading the markets, and again each hour; questions before that are Transient."""
-        self._session = aiohttp.ClientSession(connector=self._connect(spot_hosts(self._exchange.urls["api"])))
+        self._session = guarded_session(self._connect(self._hosts))
         self._exchange.session = self._session
         self._keeper = asyncio.create_task(self._keep_markets(), name="keep markets")
 
@@ -150,10 +154,10 @@ class CcxtMarket:
                 "timeout": ORDER_TIMEOUT_MS,
                 "apiKey": keys.api_key,
                 "secret": keys.secret,
+                "session": self._session,
             }
         )
         venue.urls["api"] = self._exchange.urls["api"]
-        venue.session = self._session
         venue.nonce = self.venue_ms  # every signed request states the venue's time
         venue.set_markets_from_exchange(self._exchange)
         return watch(venue, self.budget.answered)
