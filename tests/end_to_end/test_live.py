@@ -12,12 +12,12 @@ from tests.end_to_end.product import Project, Worker, launch_worker, wait_until
 from tests.end_to_end.testnet import (
     SHORT,
     asked,
-    assert_ledger_equals_rows,
     join_testnet,
     refused,
     settled,
 )
 from tests.end_to_end.tls_front import Front, tls_front
+from tests.end_to_end.venue_ledger import assert_ledger_equals_rows
 
 RESTS = """
   select from orders as o join positions as p on p.id = o.position_id where p.signal_id = %s and o.status = 'submitted'
