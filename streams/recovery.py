@@ -62,6 +62,8 @@ class Recovery:
                         named.add(position.id)
                         yield Opened(position, found=True)
                 async for outcome in self._settle_all([account]):
+                    if isinstance(outcome, Opened):
+                        named.add(outcome.position.id)
                     yield outcome
             except Transient:
                 await asyncio.sleep(RETRY_SECONDS)

@@ -18,9 +18,9 @@ from reactivex import operators as ops
 from streams.aio import finished, from_aiter
 from streams.booking import Booking
 from streams.domain.account import Account
-from streams.domain.errors import Rejected, Transient
+from streams.domain.errors import Rejected, Transient, Unknown
 from streams.domain.order import ENDED, Order, OrderReport
-from streams.domain.reconcile import UNSURE, never_accepted, proven_absent
+from streams.domain.reconcile import UNSURE, never_accepted, proven_absent, proven_gone, vanished
 from streams.in_hand import InHand
 from streams.leash import Leash
 from streams.outcome import Outcome, Resting
@@ -129,7 +129,7 @@ class Tracker:
             failures = min(failures + 1, 10)
             try:
                 report = await finished(self._look(state.order, due_at))
-            except Transient:
+            except (Transient, Unknown):  # the answer to a cancel may be lost, and it may be sent again
                 continue
             except Rejected as error:  # the key, for a look asks nothing else that could be refused
                 log.warning("order %s cannot be looked at: %s", state.order.id, error.reason)
@@ -171,16 +171,26 @@ class Tracker:
         """What is new of the order: looked up, or cancelled when its time is up; None where nothing is known yet."""
         exchange = self._exchanges[order.mode]
         is_due = self._clock.monotonic() >= due_at
-        if order.status in ENDED:
-            report = await exchange.look_up(order)
-            return None if report is None else replace(report, final=is_due)
-        if order.status not in UNSURE and (is_due or order.id in self._unwanted):
-            return _not_final(order, await exchange.cancel(order, self._leash.stamp(exchange)))
         venue_ms = exchange.now_ms()  # before the question: the answer is of this moment or later
+        if order.status not in UNSURE | ENDED and (is_due or order.id in self._unwanted):
+            report = await exchange.cancel(order, self._leash.stamp(exchange))
+            return _not_final(order, report or self._missing(order, venue_ms))
         report = await exchange.look_up(order)
-        if report is None and venue_ms is not None and proven_absent(order, venue_ms, self._settings.unknown_margin_ms):
-            return never_accepted()
+        if order.status in ENDED:
+            report = report or (self._missing(order, venue_ms) if is_due else None)
+            return None if report is None else replace(report, final=is_due)
+        if report is None and order.status in UNSURE:
+            report = self._missing(order, venue_ms)
         return _not_final(order, report)
+
+    def _missing(self, order: Order, venue_ms: int | None) -> OrderReport | None:
+        """What it means that the venue does not know an order: nothing yet, that it never came, or that it is gone."""
+        margin_ms = self._settings.unknown_margin_ms
+        if venue_ms is None:
+            return None
+        if proven_absent(order, venue_ms, margin_ms):
+            return never_accepted()
+        return vanished() if proven_gone(order, venue_ms, margin_ms) else None
 
 
 def _not_final(order: Order, report: OrderReport | None) -> OrderReport | None:

@@ -16,6 +16,7 @@ from sandbox.venue.arrival import arrival
 __all__ = ["KINDS", "Fault", "Faults"]
 
 KINDS = ("hang", "drop", "truncate", "html", "status", "delay", "queue")
+_NAMES = frozenset({"method", "path", "kind", "execute", "after", "status", "code", "msg", "seconds", "times"})
 _HANG_SECONDS = 60.0
 _HTML = "<html><head><title>venue</title></head><body><h1>Please try again later.</h1></body></html>"
 _MESSAGES = {
@@ -43,7 +44,8 @@ class Fault:
     body. `html`: a page with `status` (200). `status`: an error with `status` (503), and `code` where given;
     with 418 and 429, Retry-After is `seconds` (1).
     `delay`: the right answer, `seconds` late. `queue`: the request waits for `seconds` before it is carried out; a
-    signed one is then too late when its window is over. `execute`: it is carried out first, whatever the answer.
+    signed one is then too late when its window is over. `execute`: it is carried out first, whatever the answer;
+    with `after`, only so many seconds later, when the answer has been lost for long.
     """
 
     kind: str
@@ -55,11 +57,23 @@ class Fault:
     message: str | None
     seconds: float | None
     times: int
+    after: float = 0.0
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Fault:
         """From the control request. Raises ValueError saying what is wrong with it."""
-        unknown = set(body) - {"method", "path", "kind", "execute", "status", "code", "msg", "seconds", "times"}
+        unknown = set(body) - {
+            "method",
+            "path",
+            "kind",
+            "execute",
+            "status",
+            "code",
+            "msg",
+            "seconds",
+            "times",
+            "after",
+        }
         if unknown:
             raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
         kind, path, method = body.get("kind"), body.get("path"), body.get("method")
@@ -75,6 +89,9 @@ class Fault:
         seconds = body.get("seconds")
         if seconds is not None and (not isinstance(seconds, int | float) or not 0 <= seconds <= 3600):
             raise ValueError("seconds is a number from 0 to 3600")
+        after = body.get("after", 0)
+        if not isinstance(after, int | float) or not 0 <= after <= 3600 or (after and not body.get("execute")):
+            raise ValueError("after is a number from 0 to 3600, of a request that is carried out (execute)")
         status = body.get("status")
         if status is not None and (not isinstance(status, int) or not 200 <= status <= 599):
             raise ValueError("status is an HTTP status from 200 to 599")
@@ -91,6 +108,7 @@ class Fault:
             message=message if isinstance(message, str) else None,
             seconds=float(seconds) if seconds is not None else None,
             times=times,
+            after=float(after),
         )
 
     def document(self) -> dict[str, Any]:
@@ -104,6 +122,7 @@ class Fault:
             "msg": self.message,
             "seconds": self.seconds,
             "times": self.times,
+            "after": self.after,
         }
 
     def body(self) -> str:
@@ -117,6 +136,7 @@ class Faults:
     def __init__(self) -> None:
         self.planned: list[Fault] = []
         self._stopping = asyncio.Event()
+        self._late: set[asyncio.Task[web.StreamResponse]] = set()
 
     def plan(self, fault: Fault) -> None:
         self.planned.append(fault)
@@ -143,7 +163,9 @@ class Faults:
         if fault.kind == "queue":
             arrival.get().held_seconds = _HANG_SECONDS if fault.seconds is None else fault.seconds
             return await handler(request)
-        if fault.execute or fault.kind == "delay":
+        if fault.after:
+            await self._carry_out_late(fault.after, request, handler)
+        elif fault.execute or fault.kind == "delay":
             answer = await handler(request)
         if fault.kind in ("hang", "delay"):
             await self.wait(_HANG_SECONDS if fault.seconds is None else fault.seconds)
@@ -166,6 +188,18 @@ class Faults:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
+
+    async def _carry_out_late(self, seconds: float, request: web.Request, handler: Handler) -> None:
+        """Begins what waits its turn, whoever still listens then."""
+        await request.read()
+        arrival.get().held_seconds = seconds
+
+        async def carry_out() -> web.StreamResponse:
+            return await handler(request)
+
+        task = asyncio.create_task(carry_out())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     @staticmethod
     def _status(fault: Fault) -> web.Response:

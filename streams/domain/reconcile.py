@@ -54,7 +54,16 @@ def proven_absent(order: Order, venue_ms: int, margin_ms: int) -> bool:
     Binance executes a signed request within its receive window, and takes 10 s at most over it (its API's
     time-out); the margin covers that and more.
     """
-    return order.status in UNSURE and venue_ms > order.signed_at_ms + order.recv_window_ms + margin_ms
+    return order.status in UNSURE and _is_past(order, venue_ms, margin_ms)
+
+
+def proven_gone(order: Order, venue_ms: int, margin_ms: int) -> bool:
+    """Whether "not found" means by now that the venue has forgotten an order that it had: no query lags so long."""
+    return order.status not in UNSURE and _is_past(order, venue_ms, margin_ms)
+
+
+def _is_past(order: Order, venue_ms: int, margin_ms: int) -> bool:
+    return venue_ms > order.signed_at_ms + order.recv_window_ms + margin_ms
 
 
 def never_accepted() -> OrderReport:

@@ -43,9 +43,13 @@ RULES = {
     "a position says what its entry says": """
         select position.id, position.status, entry.status from positions as position
         join orders as entry on entry.position_id = position.id and entry.purpose = 'entry'
+        cross join lateral (
+          select coalesce(sum(trade.fee), 0) as in_coins from trades as trade
+          where trade.order_id = entry.id and trade.fee_asset = split_part(trade.symbol, '/', 1)
+        ) as fee
         where position.user_id = any (%(users)s) and (
           coalesce(position.entry_value, 0) <> entry.total_value
-          or coalesce(position.entry_quantity, 0) <> entry.filled_quantity
+          or coalesce(position.entry_quantity, 0) <> entry.filled_quantity - fee.in_coins
           or position.fees_paid <> (
             select coalesce(sum(trade.fee_usdt), 0) from trades as trade where trade.position_id = position.id
           )
@@ -54,6 +58,7 @@ RULES = {
             where trade.position_id = position.id and trade.side = 'sell'
           )
           or (position.status = 'failed') <> (entry.filled_quantity = 0)
+          or (position.failure_code is null) <> (position.status <> 'failed')
         )
     """,
     "events are numbered without holes and follow one another": """
@@ -75,12 +80,13 @@ RULES = {
           select coalesce(sum(
             trade.fee_usdt + case trade.side when 'buy' then trade.value else -trade.value end
           ), 0) as value
-          from trades as trade where trade.user_id = balance.user_id
+          from trades as trade where trade.user_id = balance.user_id and trade.is_paper_trade
         ) as spent
         where balance.user_id = any (%(users)s) and (
           balance.current_balance <> balance.initial_balance - spent.value
           or balance.reserved <> (
-            select coalesce(sum(working.reserved), 0) from orders as working where working.user_id = balance.user_id
+            select coalesce(sum(working.reserved), 0) from orders as working
+            where working.user_id = balance.user_id and working.is_paper_trade
           )
         )
     """,

@@ -14,10 +14,10 @@ from tests.end_to_end.testnet import (
     SHORT,
     TestnetUser,
     asked,
-    assert_ledger_equals_rows,
     join_testnet,
     ledger,
 )
+from tests.end_to_end.venue_ledger import assert_ledger_equals_rows
 
 START = "100.00"
 SIZE = {"position_size": {"type": "fixed", "value": "1000"}}

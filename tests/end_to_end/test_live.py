@@ -14,7 +14,6 @@ from tests.end_to_end.testnet import (
     SHORT,
     TestnetUser,
     asked,
-    assert_ledger_equals_rows,
     entry,
     join_testnet,
     move,
@@ -22,6 +21,7 @@ from tests.end_to_end.testnet import (
     settled,
 )
 from tests.end_to_end.tls_front import Front, tls_front
+from tests.end_to_end.venue_ledger import assert_ledger_equals_rows
 
 RESTS = """
   select from orders as o join positions as p on p.id = o.position_id where p.signal_id = %s and o.status = 'submitted'

@@ -15,12 +15,12 @@ from tests.end_to_end.testnet import (
     SHORT,
     TestnetUser,
     asked,
-    assert_ledger_equals_rows,
     at_venue,
     entry,
     join_testnet,
     settled,
 )
+from tests.end_to_end.venue_ledger import assert_ledger_equals_rows
 
 GIVEN_SECONDS = "2.5"
 

@@ -13,12 +13,12 @@ from tests.end_to_end.testnet import (
     SHORT,
     TestnetUser,
     asked,
-    assert_ledger_equals_rows,
     at_venue,
     join_testnet,
     refused,
     settled,
 )
+from tests.end_to_end.venue_ledger import assert_ledger_equals_rows
 
 ORDER = "POST /api/v3/order"
 

@@ -15,11 +15,11 @@ from tests.end_to_end.testnet import (
     SHORT,
     TestnetUser,
     asked,
-    assert_ledger_equals_rows,
     at_venue,
     join_testnet,
     settled,
 )
+from tests.end_to_end.venue_ledger import assert_ledger_equals_rows
 
 POST = "POST /api/v3/order"
 HANG = {"method": "POST", "path": "/api/v3/order", "kind": "hang", "seconds": 30, "times": 1}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from tests.end_to_end.product import Project, User, wait_until
 
+MARGIN_SECONDS = 2
 SHORT = {
     "RECV_WINDOW_MS": "1000",
-    "UNKNOWN_MARGIN_SECONDS": "2",
+    "UNKNOWN_MARGIN_SECONDS": str(MARGIN_SECONDS),
     "POLL_INTERVAL": "0.2",
     "LEASE_SECONDS": "4",
     "LATE_FILL_SECONDS": "1",
@@ -107,46 +107,3 @@ def asked(project: Project, what: str, user: TestnetUser | None = None) -> int:
 
 HOLDING = ("open", "monitoring")
 """A position that holds coins is open, and monitored a moment later."""
-
-STATES = {
-    "NEW": {"submitted"},
-    "PARTIALLY_FILLED": {"partially_filled"},
-    "FILLED": {"filled"},
-    "CANCELED": {"cancelled"},
-    "EXPIRED": {"expired"},
-}
-
-
-def assert_ledger_equals_rows(project: Project, *users: TestnetUser) -> None:
-    """Compare the exchange's orders and trades of these users with their rows, to the last digit and in both ways."""
-    book = ledger(project)
-    for user in users:
-        there = {one["clientOrderId"]: one for one in book["orders"] if one["apiKey"] == user.api_key}
-        rows = project.rows("select * from orders where user_id = %s", user.id)
-        placed = {one["client_order_id"]: one for one in rows if one["status"] not in ("failed",)}
-        assert there.keys() == placed.keys()
-        for name, order in there.items():
-            row = placed[name]
-            assert row["exchange_order_id"] == str(order["orderId"])
-            assert row["status"] in STATES[order["status"]]
-            assert (row["filled_quantity"], row["total_value"], row["quantity"]) == (
-                Decimal(order["executedQty"]),
-                Decimal(order["cummulativeQuoteQty"]),
-                Decimal(order["origQty"]),
-            )
-        fills = {(str(one["orderId"]), str(one["id"])): one for one in book["trades"] if one["apiKey"] == user.api_key}
-        trades = project.rows(
-            "select t.*, o.exchange_order_id from trades as t join orders as o on o.id = t.order_id"
-            " where t.user_id = %s",
-            user.id,
-        )
-        assert {(one["exchange_order_id"], one["exchange_trade_id"]) for one in trades} == fills.keys()
-        for trade in trades:
-            fill = fills[trade["exchange_order_id"], trade["exchange_trade_id"]]
-            assert (trade["price"], trade["quantity"], trade["fee"], trade["fee_asset"]) == (
-                Decimal(fill["price"]),
-                Decimal(fill["qty"]),
-                Decimal(fill["commission"]),
-                fill["commissionAsset"],
-            )
-            assert trade["value"] == trade["price"] * trade["quantity"]

@@ -127,6 +127,7 @@ def test_one_key_has_one_account() -> None:
         ("faults", {"kind": "drop", "path": "/_control/faults"}, "path"),
         ("faults", {"kind": "drop", "path": "/api/v3/time", "times": 0}, "times"),
         ("faults", {"kind": "drop", "path": "/api/v3/time", "time": 1}, "no time"),
+        ("faults", {"kind": "drop", "path": "/api/v3/time", "after": 1}, "execute"),
         ("streams", {}, "drop"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -166,6 +167,30 @@ def test_a_lost_answer_is_of_an_order_carried_out_or_not(
             else:
                 with pytest.raises(ccxt.OrderNotFound):
                     await trader.ccxt.fetch_order(None, BTC, {"origClientOrderId": "entry-1"})
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [fault for fault, _ in _FAULTS if fault["kind"] != "hang"],
+    ids=lambda fault: " ".join(map(str, fault.values())),
+)
+def test_an_order_may_be_carried_out_long_after_its_answer_was_lost(fault: dict[str, Any]) -> None:
+    async def story() -> None:
+        async with trading() as trader:
+            await trader.ccxt.load_markets()
+            await trader.served.control(
+                "faults", method="POST", path="/api/v3/order", execute=True, after=0.05, **fault
+            )
+            with suppress(ccxt.BaseError):
+                await trader.ccxt.create_order(BTC, "market", "buy", 0.01, params={"clientOrderId": "entry-1"})
+            with pytest.raises(ccxt.OrderNotFound):
+                await trader.ccxt.fetch_order(None, BTC, {"origClientOrderId": "entry-1"})
+            while not (await trader.served.get("/_control/ledger"))["orders"]:
+                pass
+            found = await trader.ccxt.fetch_order(None, BTC, {"origClientOrderId": "entry-1"})
+            assert found["status"] == "closed"
 
     play(story())
 

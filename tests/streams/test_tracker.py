@@ -106,6 +106,16 @@ async def test_a_cancel_is_repeated_until_it_is_answered() -> None:
     await world.stop()
 
 
+@in_virtual_time
+async def test_the_lost_answer_of_a_cancel_is_no_reason_for_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    world = await resting_world()
+    world.exchange.break_next("cancel", Unknown("no answer"))
+    await passed(MAX_EXECUTION + 5)
+    assert len(world.of(Failed)) == 1
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    await world.stop()
+
+
 @pytest.mark.parametrize("error", [Transient("down"), Unknown("no answer"), Broken("odd"), ZeroDivisionError("a bug")])
 def test_a_look_that_fails_is_made_again(error: Exception) -> None:
     @in_virtual_time
