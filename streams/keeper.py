@@ -45,6 +45,8 @@ RULES_SECONDS = 0.5
 MOST_REFUSALS = 5
 """After so many refused exits a close has not come about, and the position is protected again."""
 UNPROTECTABLE_AFTER = 2
+NO_VERDICTS = ("entry_not_accepted", "keys_rejected")
+"""Too late to be sent, or under a key that is refused: neither says that the order itself could not be placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +402,7 @@ class Keeper:
         try:
             reports = await place()
         except Exception as error:
-            if isinstance(error, Rejected) and error.code != "entry_not_accepted":  # that one was too late to be sent
+            if isinstance(error, Rejected) and error.code not in NO_VERDICTS:
                 refusal = error
             reports = [failed_to_place(error)] * len(orders)
         for order, report in zip(orders, reports, strict=True):
