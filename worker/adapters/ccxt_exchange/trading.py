@@ -41,6 +41,7 @@ STATUSES = {
     "EXPIRED_IN_MATCH": "expired",
     "REJECTED": "failed",
 }
+NO_LIST = (-1, "-1", None)
 MOST_TRADES = 1000  # a page of myTrades
 PROVEN_SECONDS = 600.0
 """After so long a key that works is told again: the telling may be lost, and an account may have been another's."""
@@ -239,6 +240,7 @@ class CcxtExchange:
             failure_code="entry_not_filled" if unfilled else "venue_rejected" if status == "failed" else None,
             failure_reason="The exchange ended the order without a fill." if unfilled else None,
             tells_all=True,
+            order_list_id=None if answer.get("orderListId", -1) in NO_LIST else str(answer["orderListId"]),
         )
 
     async def _trades(self, order: Order, number: str, executed: Decimal) -> list[Any]:
