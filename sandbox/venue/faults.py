@@ -38,7 +38,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class Fault:
-    """One planned failure of the requests to `path`.
+    """One planned failure of the requests to `path`, or with `*` of all requests.
 
     `hang`: no answer for `seconds`, then the connection closes. `drop`: it closes at once. `truncate`: half a
     body. `html`: a page with `status` (200). `status`: an error with `status` (503), and `code` where given;
@@ -79,8 +79,8 @@ class Fault:
         kind, path, method = body.get("kind"), body.get("path"), body.get("method")
         if kind not in KINDS:
             raise ValueError(f"kind is one of {', '.join(KINDS)}")
-        if not isinstance(path, str) or not path.startswith("/") or path.startswith("/_control"):
-            raise ValueError("path is the exact path of an endpoint, such as /api/v3/order")
+        if not isinstance(path, str) or not (path == "*" or path.startswith("/")) or path.startswith("/_control"):
+            raise ValueError("path is the exact path of an endpoint, such as /api/v3/order, or * for all of them")
         if method is not None and not isinstance(method, str):
             raise ValueError("method is an HTTP method, such as GET; left out, any")
         times = body.get("times", 1)
@@ -150,7 +150,7 @@ class Faults:
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that befalls such a request, once less from now on."""
         for fault in self.planned:
-            if fault.path == path and fault.method in (None, method):
+            if fault.path in ("*", path) and fault.method in (None, method):
                 fault.times -= 1
                 if fault.times == 0:
                     self.planned.remove(fault)

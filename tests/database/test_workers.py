@@ -109,6 +109,26 @@ def test_a_takeover_finds_signals_orders_and_positions(project: Project, alice: 
     assert len(second.call("open_positions")["positions"]) == 2
 
 
+def test_a_takeover_finds_entries_cut_short_a_moment_ago(project: Project, alice: UUID) -> None:
+    worker = project.worker("paper", "testnet")
+    plans = {
+        mode: worker.admitted(project.signal(alice, project.trader(alice, mode)), quantity="2", fee="0.2")
+        for mode in ("paper", "testnet")
+    }
+    for plan in plans.values():
+        worker.record(plan["order_id"], status="cancelled", fills=[worker.fill("1", "100", "1")])
+
+    def found(**asked: object) -> list[str]:
+        return [one["order"]["id"] for one in worker.call("unfinished_orders", **asked)["orders"]]
+
+    accounts = [{"user_id": str(alice), "mode": mode} for mode in plans]
+    assert found(p_accounts=accounts) == [plans["testnet"]["order_id"]]
+    assert found() == []
+    project.owner.execute("alter table public.orders disable trigger user")
+    project.owner.execute("update public.orders set updated_at = updated_at - interval '2 hours'")
+    assert found(p_accounts=accounts) == []
+
+
 Mutation = Callable[[Worker, UUID, dict[str, str]], object]
 MUTATIONS: dict[str, Mutation] = {
     "register": lambda worker, signal_id, plan: worker.register(),

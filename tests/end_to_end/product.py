@@ -44,6 +44,10 @@ class Worker:
         """What it logged so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
+    def alarms(self) -> list[dict[str, Any]]:
+        """What it logged so far that somebody would have to look at."""
+        return [one for one in self.events() if one["level"] in ("error", "critical")]
+
     def wait_for(self, event: str, seconds: float = READY_SECONDS) -> None:
         """Wait until it has logged an event."""
 

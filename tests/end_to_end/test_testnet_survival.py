@@ -16,6 +16,7 @@ from tests.end_to_end.testnet import (
     TestnetUser,
     asked,
     at_venue,
+    entry,
     join_testnet,
     settled,
 )
@@ -104,6 +105,30 @@ def test_a_worker_that_slept_past_its_lease_places_nothing_when_it_wakes(
     wait_until("the sleeper registers anew", lambda: registrations(sleeper) == 2)
     assert_settled(project, user, entered, placed)
     assert asked(project, POST) == sent
+
+
+def test_a_fill_told_after_the_worker_that_cancelled_its_order_had_died_is_booked_by_the_next(
+    project: Project, user: TestnetUser, start_worker: StartWorker
+) -> None:
+    plan = {"symbol": "LTC/USDT", "mode": "partial", "parts": 2, "seconds": 60, "late": 1}
+    project.venue("POST", "fills", plan)
+    project.venue("POST", "price", {"symbol": "LTC/USDT", "price": "80.00"})
+    first = start_worker(**SETTINGS, MAX_EXECUTION_TIME="1")
+    entered = project.signal(user, "LTC/USDT", order_type="limit", limit_price="81.00")
+    wait_until("it is cut short", lambda: entry_is(project, entered, "cancelled"))
+    first.kill()
+    (order,) = at_venue(project, entry(project, entered)["client_order_id"])
+    assert Decimal(order["executedQty"]) < Decimal(order["origQty"])
+    start_worker(**SETTINGS)
+    wait_until("the late fill is booked", lambda: entry_is(project, entered, "filled"))
+    assert_settled(project, user, entered, placed=True)
+
+
+def entry_is(project: Project, signal: str, status: str) -> bool:
+    reached = (
+        "select from orders as o join positions as p on p.id = o.position_id where p.signal_id = %s and o.status = %s"
+    )
+    return bool(project.rows(reached, signal, status))
 
 
 def registrations(worker: Worker) -> int:

@@ -185,6 +185,18 @@ def test_a_fault_befalls_its_method_and_path_so_many_times() -> None:
     play(story())
 
 
+def test_a_fault_may_befall_every_request_but_those_that_control_it() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            await served.control("faults", path="*", kind="status", status=503, times=3)
+            for path in ("/api/v3/time", "/stream", "/api/v3/ping"):
+                async with served.http.get(served.origin + path) as answer:
+                    assert answer.status == 503
+            assert await served.get("/api/v3/ping") == {}
+
+    play(story())
+
+
 def test_faults_break_answers_in_their_several_ways() -> None:
     async def story() -> None:
         async with serving() as served:

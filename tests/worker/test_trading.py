@@ -511,3 +511,16 @@ def test_a_window_that_ends_while_keys_are_had_sends_nothing() -> None:
         assert not venue.sent
 
     run(scenario)
+
+
+def test_a_venue_that_does_not_answer_is_asked_little_and_sent_orders_all_the_same() -> None:
+    async def scenario(venue: Venue, exchange: CcxtExchange, _: Purse, order: Order) -> None:
+        venue.handlers["GET", "account"] = says("<html>Down</html>", 503)
+        venue.handlers["POST", "order"] = says(full(order))
+        for _again in range(50):
+            with pytest.raises(Transient):
+                await exchange.funds(specimens.brief(mode="testnet"))
+        assert len(venue.sent) < 6
+        assert (await exchange.place(order)).status == "filled"
+
+    run(scenario)

@@ -24,7 +24,8 @@ Seen = Callable[[Quote], None]
 FRESH_SECONDS = 1.0
 """A streamed quote older than this is asked for anew by whoever is about to trade by it."""
 UNUSED_SECONDS = 10.0
-RETRY_SECONDS = 3.0
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 3.0, 60.0
+"""Between connections, ever longer while they fail: Binance takes 300 in 5 minutes from an address, from users' too."""
 QUIET_SECONDS = 3.0
 """A watched symbol of which nothing was heard for so long is asked for: its stream may be dead, or its market quiet."""
 ASKING_SECONDS = 1.0
@@ -120,7 +121,9 @@ class BestPrices:
 
     async def _stream(self, symbol: str) -> None:
         await self._pace()
+        pause = RETRY_SECONDS
         while (left := self._left(symbol)) > 0:
+            tried_at = self._clock.monotonic()
             try:
                 async with asyncio.timeout(left):
                     await self._exchange.watch_bids_asks([symbol])  # subscribes, and fails when the socket does
@@ -128,7 +131,10 @@ class BestPrices:
                 continue
             except (*BROKEN_ANSWERS, errors.BaseError, aiohttp.ClientError, OSError) as error:
                 log.debug("the price stream of %s broke: %s", symbol, error)
-                await asyncio.sleep(RETRY_SECONDS)
+                if self._heard_at.get(symbol, 0.0) - tried_at > pause:  # it stood for a while
+                    pause = RETRY_SECONDS
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
         self._quotes.pop(symbol, None)
         self._used_at.pop(symbol, None)
         await self._pace()

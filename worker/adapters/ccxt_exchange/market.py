@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock, Keys
 from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS, levels_of, quote_of, rules_of
 from worker.adapters.ccxt_exchange.best_prices import BestPrices
+from worker.adapters.ccxt_exchange.circuit_breaker import CircuitBreaker
 from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector, guarded_session, hosts_of
 from worker.adapters.ccxt_exchange.outcome import watch
 from worker.adapters.ccxt_exchange.request_budget import RequestBudget, Urgency
@@ -75,6 +77,7 @@ class CcxtMarket:
         self._keeper: asyncio.Task[None] | None = None
         self._venue_ahead_ms = 0
         self.budget = RequestBudget(clock, self.venue_ms)
+        self._breakers = {urgency: CircuitBreaker(clock) for urgency in (Urgency.QUESTION, Urgency.MARKET)}
         watch(self._exchange, self.budget.answered)
         self._best = BestPrices(self._exchange, clock, self._fetch_quotes)
         self._learning_time = asyncio.Lock()
@@ -163,9 +166,13 @@ class CcxtMarket:
         return watch(venue, self.budget.answered)
 
     async def guarded(self, weight: int, urgency: Urgency, request: Callable[[], Awaitable[R]]) -> R:
-        """Send a request of an account's where the budget has room. Raises Transient, unsent, where it has none."""
+        """Send a request of an account's where the budget has room. Raises Transient, unsent, where it has none.
+
+        A question is kept back as well while the venue answers none.
+        """
+        breaker = nullcontext() if urgency is Urgency.ORDER else self._breakers[urgency].asking()
         try:
-            with self.budget.spending(weight, urgency):
+            with self.budget.spending(weight, urgency), breaker:
                 return await request()
         except errors.BaseError as error:
             if getattr(error, "venue_code", None) == CLOCK_IS_OFF and not self._learning_time.locked():
@@ -209,10 +216,14 @@ class CcxtMarket:
             asked.add_done_callback(lambda _: self._asked.pop(key, None))
         return await asyncio.shield(asked)
 
-    async def _call(self, weight: int, request: Callable[[], Awaitable[R]]) -> R:
-        """One public request, read whole. Raises Transient for whatever goes wrong: it changes nothing anywhere."""
+    async def _call(self, weight: int, request: Callable[[], Awaitable[R]], paced: bool = False) -> R:
+        """One public request, read whole. Raises Transient for whatever goes wrong: it changes nothing anywhere.
+
+        `paced`: whoever asks makes pauses of their own where the venue does not answer.
+        """
+        breaker = nullcontext() if paced else self._breakers[Urgency.MARKET].asking()
         try:
-            with self.budget.spending(weight, Urgency.MARKET):
+            with self.budget.spending(weight, Urgency.MARKET), breaker:
                 async with asyncio.timeout(CALL_SECONDS):
                     return await request()
         except (*BROKEN_ANSWERS, errors.BaseError, aiohttp.ClientError, TimeoutError) as error:
@@ -221,7 +232,7 @@ class CcxtMarket:
     async def _keep_markets(self) -> None:
         while True:
             try:
-                markets = await self._call(LISTING_WEIGHT, self._fetch_markets)
+                markets = await self._call(LISTING_WEIGHT, self._fetch_markets, paced=True)
                 self._exchange.set_markets(markets)
             except Transient as error:
                 log.warning("the exchange's markets could not be loaded: %s", error)
