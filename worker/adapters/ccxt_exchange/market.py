@@ -135,7 +135,9 @@ class CcxtMarket:
         return await self._ask(("book", symbol), lambda: self._fetch_book(symbol))
 
     def id_of(self, symbol: str) -> str:
-        """The venue's own name of a symbol."""
+        """The venue's own name of a symbol. Raises Transient before the markets are loaded."""
+        if not self.loaded.is_set():
+            raise Transient("the exchange's markets are not loaded yet")
         return str(self._exchange.markets[symbol]["id"])
 
     def venue_ms(self) -> int:
