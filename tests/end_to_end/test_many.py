@@ -123,7 +123,8 @@ def _uuids(ids: list[str]) -> list[uuid.UUID]:
 
 
 def _positions_of(project: Project, ids: list[str]) -> list[uuid.UUID]:
-    rows = project.rows("select id from positions where signal_id = any (%s) and status = 'open'", _uuids(ids))
+    holding = "select id from positions where signal_id = any (%s) and status in ('open', 'monitoring', 'closing')"
+    rows = project.rows(holding, _uuids(ids))
     return [row["id"] for row in rows]
 
 
