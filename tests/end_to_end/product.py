@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 import psycopg
-from psycopg.rows import dict_row
+
+from tests.connections import HTTP, database
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 25.0
@@ -122,19 +123,16 @@ class Project:
         """One request to the project, as a user or as the service role."""
         headers = {**self.headers(token), **arguments.pop("headers", {})}
         url = f"{self.env['SUPABASE_URL']}{path}"
-        # No TLS on loopback, and reading all certificates takes longer than most requests.
-        return httpx.request(method, url, headers=headers, timeout=15.0, verify=False, **arguments)
+        return HTTP.request(method, url, headers=headers, **arguments)
 
     def sign_up(self, risk_config: Mapping[str, Any] | None = None, **limits: Any) -> User:
         """Sign a user up with a trader; limits are set by themselves, generous unless told."""
         email, password = f"{uuid.uuid4().hex[:12]}@example.com", uuid.uuid4().hex
         anonymous = {"apikey": self.env["SUPABASE_ANON_KEY"]}
-        answer = httpx.post(
+        answer = HTTP.post(
             f"{self.env['SUPABASE_URL']}/auth/v1/signup",
             headers=anonymous,
             json={"email": email, "password": password},
-            timeout=15.0,
-            verify=False,
         ).raise_for_status()
         session = answer.json()
         token, user_id = session["access_token"], session["user"]["id"]
@@ -164,9 +162,7 @@ class Project:
 
     def rows(self, query: str, *parameters: object, **named: object) -> list[dict[str, Any]]:
         """Rows as they stand in the database; numerics are Decimal."""
-        connect = psycopg.Connection[dict[str, Any]].connect
-        with connect(self.env["SUPABASE_DB_URL"], autocommit=True, row_factory=dict_row) as connection:
-            return connection.execute(query.encode(), named or parameters).fetchall()
+        return database(self.env["SUPABASE_DB_URL"]).execute(query.encode(), named or parameters).fetchall()
 
     def execute(self, statements: str) -> None:
         """Run statements as the database's owner."""
@@ -191,6 +187,4 @@ class Project:
 
     def venue(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Turn a knob of the exchange, or read its ledger."""
-        return httpx.request(
-            method, f"{self.env['EXCHANGE_BASE_URL']}/_control/{path}", json=body, timeout=10.0, verify=False
-        ).raise_for_status()
+        return HTTP.request(method, f"{self.env['EXCHANGE_BASE_URL']}/_control/{path}", json=body).raise_for_status()

@@ -21,6 +21,7 @@ from aiohttp import web
 from sandbox.functions import Functions
 from sandbox.ports import free_port
 from sandbox.stack import PROJECT
+from tests.connections import HTTP
 
 _START_SECONDS = 10.0
 _WITHDRAWALS = "/sapi/v1/account/apiRestrictions"
@@ -81,7 +82,7 @@ class Door:
         """One request to a function."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         address = f"{self.url}/functions/v1/{name}"
-        return httpx.post(address, headers=headers, json=body, timeout=15.0, verify=False)
+        return HTTP.post(address, headers=headers, json=body)
 
     def store(self, token: str, keys: tuple[str, str], mode: str = "testnet") -> httpx.Response:
         """Hand a key over as its user does."""

@@ -10,13 +10,14 @@ import pytest
 
 from sandbox.credentials import Credentials
 from tests.conftest import SandboxProcess, StartSandbox
+from tests.connections import HTTP
 from tests.end_to_end.product import Project, User
 from tests.functions import leaks
 
 
 def _call(stack: SandboxProcess, name: str, body: dict[str, Any], token: str) -> httpx.Response:
     headers = {"apikey": stack.env["SUPABASE_ANON_KEY"], "Authorization": f"Bearer {token}"}
-    return httpx.post(f"{stack.url}/functions/v1/{name}", headers=headers, json=body, timeout=15.0, verify=False)
+    return HTTP.post(f"{stack.url}/functions/v1/{name}", headers=headers, json=body)
 
 
 def _decrypted(stack: SandboxProcess, name: str) -> dict[str, Any]:
