@@ -62,6 +62,7 @@ def trading(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
     worker.wait_for("ready")
     yield worker
     worker.end()
+    assert worker.alarms() == []
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,6 +54,16 @@ class Ear:
             while not holds():
                 self._more.clear()
                 await self._more.wait()
+
+
+@asynccontextmanager
+async def unalarmed() -> AsyncGenerator[None]:
+    """Nothing inside makes the loop complain, as of a failure that nobody heard of."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    yield
+    gc.collect()
+    assert complaints == []
 
 
 @asynccontextmanager
@@ -185,13 +196,31 @@ def test_a_stream_to_which_nobody_listens_ends(monkeypatch: pytest.MonkeyPatch) 
     play(story())
 
 
-def test_a_refused_key_is_tried_again_at_growing_pauses_and_breaks_nothing() -> None:
+def test_a_refused_key_is_tried_again_at_growing_pauses_and_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         purse = Purse("a wrong secret")
-        async with trading() as trader, listening(trader, purse) as (_, ear):
+        async with unalarmed(), trading() as trader, listening(trader, purse) as (_, ear):
             async with asyncio.timeout(SECONDS):
                 while purse.asked < 3:
                     await trader.served.get("/api/v3/ping")
             assert ear.told == []
 
     play(story())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "status", "status": 503}, {"kind": "drop"}, {"kind": "hang", "seconds": 0.1}]
+)
+def test_a_venue_without_streams_is_tried_again_and_raises_no_alarm(
+    fault: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with unalarmed(), trading() as trader:
+            await trader.served.control("faults", path="/ws-api/v3", times=2, **fault)
+            async with listening(trader) as (_, ear):
+                await ear.until(lambda: ear.told == [None])
+            assert (await trader.served.get("/_control/faults"))["faults"] == []
+
+    play(story())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

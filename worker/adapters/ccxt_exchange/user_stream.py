@@ -201,8 +201,12 @@ class _Connection:
                 self._hear(event)
 
         self._venue.handle_message = handle
-        await self._venue.authenticate({"type": "spot"})
         self._client = self._venue.client(self._url)
+        _leave_none_unheard(self._client)
+        try:
+            await self._venue.authenticate({"type": "spot"})
+        except KeyError as stumble:  # of ccxt, over a subscription that is refused; why it was, was raised before
+            raise stumble.__context__ or stumble from None
         self.gone = self._client.future("fillstream:gone")  # rejected with all others when the socket is lost
 
     def _hear(self, event: Any) -> None:
@@ -226,6 +230,23 @@ class _Connection:
                 log.debug("a user stream did not close well: %r", error)
         if not self.gone.cancel() and not self.gone.cancelled():
             self.gone.exception()  # said already, or of no interest: it is thrown away in any case
+
+
+def _leave_none_unheard(client: Any) -> None:
+    """Let no failure be called unheard of: ccxt makes futures for whoever may also wait, and often nobody does."""
+    make = client.future
+
+    def made(name: str) -> Any:
+        future = make(name)
+        future.add_done_callback(_hear_out)
+        return future
+
+    client.future = made
+
+
+def _hear_out(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 class _Pace:
