@@ -92,7 +92,7 @@ def total(project: Project, but: tuple[str, ...] = NO_REQUESTS) -> int:
 
 
 def rest(project: Project) -> int:
-    """All requests but those for users' streams: every user of the tests before has one, which is missed for a while."""
+    """All requests but those for users' streams: each user of earlier tests has one, which is missed for a while."""
     return total(project, (*NO_REQUESTS, "GET /ws-api"))
 
 
