@@ -53,9 +53,11 @@ class Monitor:
         new_id: NewId,
         settings: MonitorSettings,
         cancel_entry: Callable[[Order], None],
+        entries_at_work: Callable[[], bool],
         scheduler: abc.SchedulerBase,
     ) -> None:
         self._store = store
+        self._entries_at_work = entries_at_work
         self._markets = markets
         self._exchanges = exchanges
         self._clock = clock
@@ -102,7 +104,7 @@ class Monitor:
         return wakes.pipe(gathered(self._look), ops.flat_map(self._see_to))
 
     def _look(self, hints: Sequence[Hint]) -> Observable[Held]:
-        everything = any(hint.everything for hint in hints)
+        everything = any(hint.everything for hint in hints) and self._has_positions()
         named = None if everything else tuple({one for hint in hints for one in hint.positions})
 
         async def look() -> Sequence[Held]:
@@ -110,6 +112,10 @@ class Monitor:
 
         found = rx.empty() if named == () else from_coro(look, name="look for actions").pipe(recover(_nothing_found))
         return found.pipe(ops.flat_map(rx.from_iterable))
+
+    def _has_positions(self) -> bool:
+        """Whether anything can be asked of this worker at all: at rest, nothing is looked for."""
+        return bool(self._keepers or self._starting) or self._entries_at_work()
 
     def _see_to(self, held: Held) -> Observable[Outcome]:
         if held.position.is_open:

@@ -150,7 +150,9 @@ class App:
         keeping = MonitorSettings(
             min(EXIT_RECV_WINDOW_MS, settings.recv_window_ms), settings.poll_interval, tracking.unknown_margin_ms
         )
-        monitor = Monitor(store, markets, exchanges, clock, uuid4, keeping, tracker.cancel, scheduler)
+        monitor = Monitor(
+            store, markets, exchanges, clock, uuid4, keeping, tracker.cancel, lambda: bool(tracker.accounts), scheduler
+        )
         execution = Execution(
             store,
             markets,

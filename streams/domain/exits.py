@@ -33,6 +33,8 @@ from streams.domain.step import (
 
 TRAIL_STEP_PERCENT = Decimal("0.2")
 """A trailing stop is moved at the venue only when it can rise by so much: each move leaves a moment bare."""
+ADOPT_BARE_SECONDS = 1.0
+"""After its first fill a position with nothing to protect is adopted: nothing hurries, and signals come first."""
 THROUGH_SECONDS = 2.0
 """How long the price may stay through what rests at the venue without a fill, before the worker sells itself."""
 
@@ -282,7 +284,10 @@ def _guard(
     if dust or (stop is None and target is None):
         if guards:
             return Cancel(guards)
-        return Adopt() if _may_adopt(held) else Wait(_wakes_at(position, memory, now, at))
+        if _may_adopt(held):
+            hurry = ADOPT_BARE_SECONDS - _age(position, now)
+            return Adopt() if hurry <= 0 else Wait(at + hurry)
+        return Wait(_wakes_at(position, memory, now, at))
     if guards:
         if not _fits(guards, sellable, stop, target):
             return Cancel(guards)
@@ -293,6 +298,11 @@ def _guard(
         return _exit(held, sellable, dust, rules, "take_profit")
     trailing = trailing_level(position, rules, memory.peak)
     return Protect(sellable, stop, target, trailing if trailing == stop else None)
+
+
+def _age(position: Position, now: datetime) -> float:
+    """Seconds since the first fill."""
+    return ADOPT_BARE_SECONDS if position.entry_time is None else (now - position.entry_time).total_seconds()
 
 
 def _may_adopt(held: Held) -> bool:

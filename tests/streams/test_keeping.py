@@ -77,6 +77,7 @@ class Room:
             new_id,
             keeping,
             no_entry,
+            lambda: False,
             LoopScheduler(asyncio.get_running_loop()),
         )
 

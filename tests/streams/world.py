@@ -69,7 +69,15 @@ class World:
         self.tracker = Tracker(self.store, markets, exchanges, self.clock, tracking, self.in_hand)
         keeping = MonitorSettings(1000, POLL, UNKNOWN_MARGIN_MS)
         self.monitor = Monitor(
-            self.store, markets, exchanges, self.clock, new_id, keeping, self.tracker.cancel, self.scheduler
+            self.store,
+            markets,
+            exchanges,
+            self.clock,
+            new_id,
+            keeping,
+            self.tracker.cancel,
+            lambda: bool(self.tracker.accounts),
+            self.scheduler,
         )
         settings = ExecutionSettings(default_slippage=specimens.Decimal("0.5"), recv_window_ms=RECV_WINDOW_MS)
         self.execution = Execution(self.store, markets, exchanges, self.clock, new_id, settings, self.in_hand)
