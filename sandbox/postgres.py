@@ -265,7 +265,8 @@ def _relocated(plain: Path, account: Account) -> Path:
     cluster.mkdir(mode=0o700)
     os.chown(cluster, account.uid, account.gid)
     plain.symlink_to(cluster)
-    (folder / "origin").write_text(str(plain.absolute()))  # last: from here on it may be found unlinked
+    (folder / "named").write_text(str(plain.absolute()))
+    (folder / "named").rename(folder / "origin")  # last, and whole: from here on it may be found unlinked
     return cluster
 
 
