@@ -177,8 +177,9 @@ class Venue:
         if request.path.startswith("/_control"):
             return await handler(request)
         arrival.set(Arrival())
-        self.asked.count(f"{request.method} {request.path}", request.headers.get("X-MBX-APIKEY", ""))
-        fault = self.faults.take(request.method, request.path) if self.faults.planned else None
+        api_key = request.headers.get("X-MBX-APIKEY", "")
+        self.asked.count(f"{request.method} {request.path}", api_key)
+        fault = self.faults.take(request.method, request.path, api_key) if self.faults.planned else None
         return await (self.faults.befall(fault, request, handler) if fault else handler(request))
 
     def _public(self, endpoint: Endpoint) -> Handler:

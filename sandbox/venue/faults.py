@@ -16,7 +16,9 @@ from sandbox.venue.arrival import arrival
 __all__ = ["KINDS", "Fault", "Faults"]
 
 KINDS = ("hang", "drop", "truncate", "html", "status", "delay", "queue")
-_NAMES = frozenset({"method", "path", "kind", "execute", "after", "status", "code", "msg", "seconds", "times"})
+_NAMES = frozenset(
+    {"method", "path", "apiKey", "kind", "execute", "after", "status", "code", "msg", "seconds", "times"}
+)
 _HANG_SECONDS = 60.0
 _HTML = "<html><head><title>venue</title></head><body><h1>Please try again later.</h1></body></html>"
 _MESSAGES = {
@@ -45,7 +47,8 @@ class Fault:
     with 418 and 429, Retry-After is `seconds` (1).
     `delay`: the right answer, `seconds` late. `queue`: the request waits for `seconds` before it is carried out; a
     signed one is then too late when its window is over. `execute`: it is carried out first, whatever the answer;
-    with `after`, only so many seconds later, when the answer has been lost for long.
+    with `after`, only so many seconds later, when the answer has been lost for long. `apiKey`: of requests under that
+    key alone.
     """
 
     kind: str
@@ -58,22 +61,12 @@ class Fault:
     seconds: float | None
     times: int
     after: float = 0.0
+    api_key: str | None = None
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Fault:
         """From the control request. Raises ValueError saying what is wrong with it."""
-        unknown = set(body) - {
-            "method",
-            "path",
-            "kind",
-            "execute",
-            "status",
-            "code",
-            "msg",
-            "seconds",
-            "times",
-            "after",
-        }
+        unknown = set(body) - _NAMES
         if unknown:
             raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
         kind, path, method = body.get("kind"), body.get("path"), body.get("method")
@@ -83,6 +76,9 @@ class Fault:
             raise ValueError("path is the exact path of an endpoint, such as /api/v3/order, or * for all of them")
         if method is not None and not isinstance(method, str):
             raise ValueError("method is an HTTP method, such as GET; left out, any")
+        api_key = body.get("apiKey")
+        if api_key is not None and not isinstance(api_key, str):
+            raise ValueError("apiKey is the key of an account, as text; left out, any or none")
         times = body.get("times", 1)
         if not isinstance(times, int) or isinstance(times, bool) or times < 1:
             raise ValueError("times is a whole number from 1 on")
@@ -109,6 +105,7 @@ class Fault:
             seconds=float(seconds) if seconds is not None else None,
             times=times,
             after=float(after),
+            api_key=api_key,
         )
 
     def document(self) -> dict[str, Any]:
@@ -123,6 +120,7 @@ class Fault:
             "seconds": self.seconds,
             "times": self.times,
             "after": self.after,
+            "apiKey": self.api_key,
         }
 
     def body(self) -> str:
@@ -147,10 +145,10 @@ class Faults:
         self._stopping.set()
         self._stopping = asyncio.Event()
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def take(self, method: str, path: str, api_key: str) -> Fault | None:
         """The fault that befalls such a request, once less from now on."""
         for fault in self.planned:
-            if fault.path in ("*", path) and fault.method in (None, method):
+            if fault.path in ("*", path) and fault.method in (None, method) and fault.api_key in (None, api_key):
                 fault.times -= 1
                 if fault.times == 0:
                     self.planned.remove(fault)

@@ -84,7 +84,8 @@ def lost(project: Project, losers: Mapping[str, TestnetUser]) -> Mapping[Case, s
         project.venue("POST", "fills", {"symbol": symbol, "mode": "instant", **fills})
     for fault, told in FAULTS.items():
         for fate, (symbol, becomes, _) in FATES.items():
-            project.venue("POST", "faults", {"method": "POST", "path": ORDER, **told, **becomes})
+            fault_of = {"method": "POST", "path": ORDER, "apiKey": losers[fate].api_key}
+            project.venue("POST", "faults", {**fault_of, **told, **becomes})
             signals[fault, fate] = project.signal(losers[fate], symbol)
             wait_until("the answer is lost", lambda: not project.venue("GET", "faults").json()["faults"])
     return signals

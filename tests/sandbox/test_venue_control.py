@@ -128,6 +128,7 @@ def test_one_key_has_one_account() -> None:
         ("faults", {"kind": "drop", "path": "/api/v3/time", "times": 0}, "times"),
         ("faults", {"kind": "drop", "path": "/api/v3/time", "time": 1}, "no time"),
         ("faults", {"kind": "drop", "path": "/api/v3/time", "after": 1}, "execute"),
+        ("faults", {"kind": "drop", "path": "/api/v3/time", "apiKey": 1}, "apiKey"),
         ("streams", {}, "drop"),
     ],
 )
@@ -193,6 +194,19 @@ def test_a_fault_may_befall_every_request_but_those_that_control_it() -> None:
                 async with served.http.get(served.origin + path) as answer:
                     assert answer.status == 503
             assert await served.get("/api/v3/ping") == {}
+
+    play(story())
+
+
+def test_a_fault_of_one_accounts_requests_leaves_the_others_alone() -> None:
+    async def story() -> None:
+        async with serving() as served:
+            await served.control("faults", path="/api/v3/time", apiKey="key-of-a", kind="status", status=503)
+            statuses: list[int] = []
+            for key in ("key-of-b", "", "key-of-a", "key-of-a"):
+                async with served.http.get(f"{served.origin}/api/v3/time", headers={"X-MBX-APIKEY": key}) as answer:
+                    statuses.append(answer.status)
+            assert statuses == [200, 200, 503, 200]
 
     play(story())
 
