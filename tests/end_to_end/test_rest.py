@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.product import Project, Worker, launch_worker
+from tests.end_to_end.test_closing import ask, position
 
 MOST_OF_A_CORE = 0.01
 STOP_SECONDS = 3.0
-SETTLE_SECONDS = 4.0
-"""After each subscription it looks at the table once more, 3 s later: no rest yet."""
+SETTLE_SECONDS = 14.0
+"""It looks at the table again 3 and 10 s after a subscription, and streams prices for 10 s after the last look at them."""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,11 @@ def resting(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
     worker = launch_worker(project.env, tmp_path_factory.mktemp("worker") / "log")
     for line in ("broadcast", "rows"):
         worker.wait_for(f"realtime line '{line}' is up")
-    project.wait_for([project.signal(project.sign_up())])
+    user = project.sign_up()
+    signal = project.signal(user)
+    project.wait_for([signal])
+    ask(project, user, position(project, signal)["id"], "close")  # a position that is watched is no rest
+    project.wait_for([signal], "completed")
     _live_for(worker, SETTLE_SECONDS)
     yield worker
     begun = time.monotonic()
