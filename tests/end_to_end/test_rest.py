@@ -16,7 +16,7 @@ from tests.end_to_end.test_closing import ask, position
 MOST_OF_A_CORE = 0.01
 STOP_SECONDS = 3.0
 SETTLE_SECONDS = 14.0
-"""It looks at the table again 3 and 10 s after a subscription, and streams prices for 10 s after the last look at them."""
+"""It looks at the table 3 and 10 s after a subscription, and streams prices for 10 s after the last look at them."""
 
 
 @pytest.fixture(scope="module")
