@@ -10,7 +10,7 @@ def test_a_signal_becomes_an_open_position_untouched(project: Project, worker: W
     signal = project.signal(user, "ETH/USDT")
     project.wait_for([signal])
     [position] = project.rows("select * from positions where signal_id = %s", signal)
-    [order] = project.rows("select * from orders where position_id = %s", position["id"])
+    [order] = project.rows("select * from orders where position_id = %s and purpose = 'entry'", position["id"])
     trades = project.rows("select * from trades where order_id = %s", order["id"])
     assert position["status"] in ("open", "monitoring")
     assert position["is_paper_trade"]
