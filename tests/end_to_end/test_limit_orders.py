@@ -258,8 +258,9 @@ def _rests(project: Project, signal: str) -> dict[str, Any]:
 
 
 def _order(project: Project, signal: str) -> dict[str, Any]:
-    query = "select orders.* from orders join positions on positions.id = position_id where signal_id = %s"
-    [order] = project.rows(query, signal)
+    """The entry order; the position may have protective ones by then."""
+    query = "select orders.* from orders join positions on positions.id = position_id where purpose = 'entry'"
+    [order] = project.rows(f"{query} and signal_id = %s", signal)
     return order
 
 
