@@ -182,7 +182,7 @@ SIZES: dict[str, tuple[tuple[str, str], dict[str, str], str]] = {
     # 1 % of 10000 lost between 2.010 and a stop at 1.9: 100 / 0.11 = 909.0909…
     "risk": (("risk", "1"), {"stop_loss": "1.9"}, "909.09"),
     # never more than there is: 10000 / 1.001 / 2.010 = 4970.15…
-    "risk with a near stop": (("risk", "5"), {"stop_loss": "1.999"}, "4970.15"),
+    "risk with a near stop": (("risk", "5"), {"stop_loss": "1.998"}, "4970.15"),
 }
 
 
