@@ -11,7 +11,8 @@ demo: .venv/ready  ## an embedded Supabase and exchange, a worker, and positions
 
 test: .venv/ready  ## the whole suite, some files of it at a time: most tests wait for processes
 	$(BIN)/deno test --quiet --no-remote --no-npm $(FUNCTIONS)
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder -m "not bench and not alone"
+	$(BIN)/pytest -m "alone and not bench"
 
 bench: .venv/ready  ## what takes minutes: large bursts, long rests
 	$(BIN)/pytest -m bench --durations=0

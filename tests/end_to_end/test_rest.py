@@ -13,6 +13,8 @@ import pytest
 from tests.end_to_end.product import Project, Worker, launch_worker
 from tests.end_to_end.test_closing import ask, position
 
+pytestmark = pytest.mark.alone
+
 MOST_OF_A_CORE = 0.01
 STOP_SECONDS = 3.0
 SETTLE_SECONDS = 14.0

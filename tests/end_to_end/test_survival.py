@@ -7,12 +7,16 @@ import signal
 import subprocess
 from contextlib import suppress
 
+import pytest
+
 from sandbox.ports import free_port
 from tests.conftest import StartSandbox
 from tests.end_to_end.books import assert_books
 from tests.end_to_end.conftest import StartWorker
 from tests.end_to_end.product import Project, User, Worker, wait_until
 from tests.processes import descendants, left_after
+
+pytestmark = pytest.mark.alone
 
 SWEEP_SECONDS = 0.5
 LEASE_SECONDS = 2.0
