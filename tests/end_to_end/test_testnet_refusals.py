@@ -272,11 +272,12 @@ def test_a_ban_is_kept_to_and_signals_wait_until_it_is_over(
     project: Project, user: TestnetUser, other: TestnetUser, status: int
 ) -> None:
     assert settled(project, project.signal(user), "open")
-    meet(project, user, "GET", "/api/v3/account", status=status, code=-1003, msg="Too much weight used.", seconds=3)
+    meet(project, user, "GET", "/api/v3/account", status=status, code=-1003, msg="Too much weight used.", seconds=4)
     signal = project.signal(user)
     wait_until("the ban is met", lambda: is_met(project))
     later = project.signal(other, "SOL/USDT")
     assert_quiet(project, 3)
+    assert project.statuses([signal, later]) == ["ready", "ready"]
     for one in (signal, later):
         assert settled(project, one, "open")["status"] == "filled"
     assert_ledger_equals_rows(project, user, other)
@@ -286,11 +287,12 @@ def test_a_ban_is_kept_to_and_signals_wait_until_it_is_over(
 def test_an_order_that_meets_a_ban_fails_and_the_ban_is_kept_to(
     project: Project, user: TestnetUser, other: TestnetUser, status: int
 ) -> None:
-    meet(project, user, "POST", "/api/v3/order", status=status, code=-1003, msg="Too many requests.", seconds=2)
+    meet(project, user, "POST", "/api/v3/order", status=status, code=-1003, msg="Too many requests.", seconds=3)
     order = settled(project, project.signal(user), "failed")
     assert (order["status"], order["failure_code"]) == ("failed", "venue_unavailable")
     later = project.signal(other, "SOL/USDT")
     assert_quiet(project, 2)
+    assert project.statuses([later]) == ["ready"]
     assert settled(project, later, "open")["status"] == "filled"
     assert asked(project, ORDER, user) == 1
     assert_ledger_equals_rows(project, user, other)
