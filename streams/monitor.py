@@ -26,6 +26,7 @@ from streams.prices import Prices
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
+TOGETHER_SECONDS = 0.005
 GUARD_FACTOR = 5
 """What rests is looked at so much less often than an exit at work: the venue's stream tells of it."""
 GUARDS_A_SECOND = 6
@@ -67,6 +68,8 @@ class Monitor:
         self._prices = {mode: shared[id(market)] for mode, market in markets.items()}
         self._keepers: dict[UUID, Keeper] = {}
         self._starting: set[UUID] = set()
+        self._wanted: set[UUID] = set()
+        self._reading: asyncio.Task[Mapping[UUID, Held]] | None = None
         self._settings = KeepingSettings(
             settings.recv_window_ms, settings.poll_interval, self._guard_interval, settings.unknown_margin_ms
         )
@@ -150,13 +153,24 @@ class Monitor:
                 self._markets[position.mode].rules(position.symbol)
                 if entry is not None:
                     return Held(position, entry)
-                found = await self._store.held([position.id])
-                return found[0] if found else None
+                return await self._read(position.id)
             except (Transient, Refused) as error:
                 log.debug("position %s cannot be kept yet: %s", position.id, error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Dismissed:
                 return None
+
+    async def _read(self, position_id: UUID) -> Held | None:
+        """A position's rows; those that are wanted in one moment, as at a takeover, are read together."""
+        self._wanted.add(position_id)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_together(), name="read positions")
+        return (await asyncio.shield(self._reading)).get(position_id)
+
+    async def _read_together(self) -> Mapping[UUID, Held]:
+        await asyncio.sleep(TOGETHER_SECONDS)
+        wanted, self._wanted, self._reading = tuple(self._wanted), set[UUID](), None
+        return {held.position.id: held for held in await self._store.held(wanted)}
 
     def _guard_interval(self) -> float:
         return max(self._settings.poll_interval * GUARD_FACTOR, len(self._keepers) / GUARDS_A_SECOND)

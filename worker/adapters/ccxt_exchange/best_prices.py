@@ -46,6 +46,7 @@ class BestPrices:
         self._streams: dict[str, asyncio.Task[None]] = {}
         self._used_at: dict[str, float] = {}
         self._symbols: dict[str, str] = {}
+        self._unheard: set[str] = set()
         self._subscribing = asyncio.Lock()
         self._asking: asyncio.Task[None] | None = None
         exchange.handle_bids_asks = self._on_message
@@ -62,14 +63,15 @@ class BestPrices:
         return quote if quote is not None and self._clock.monotonic() - quote.seen_at <= FRESH_SECONDS else None
 
     def watch(self, symbol: str, seen: Seen) -> Callable[[], None]:
-        """Have each quote of a symbol seen, and the last one at once; the answer ends it."""
+        """Have each quote of a symbol seen that comes from now on, and one soon; the answer ends it.
+
+        What is known already is not told: it may be from before whatever is watched for.
+        """
         self._watchers.setdefault(symbol, []).append(seen)
         self._stream_of(symbol)
         if self._asking is None:
             self._asking = asyncio.create_task(self._keep_asking(), name="ask for quiet prices")
-        last = self._quotes.get(symbol)
-        if last is not None:
-            seen(last)
+        self._unheard.add(symbol)
 
         def stop() -> None:
             watchers = self._watchers[symbol]
@@ -82,6 +84,7 @@ class BestPrices:
     def tell(self, quote: Quote) -> None:
         """Take in a quote, however it was had."""
         self._quotes[quote.symbol] = quote
+        self._unheard.discard(quote.symbol)
         for seen in tuple(self._watchers.get(quote.symbol, ())):
             seen(quote)
 
@@ -153,7 +156,7 @@ class BestPrices:
         while True:
             await asyncio.sleep(ASKING_SECONDS)
             before = self._clock.monotonic() - QUIET_SECONDS
-            quiet = [symbol for symbol in self._watchers if self._last_told(symbol) < before]
+            quiet = [symbol for symbol in self._watchers if symbol in self._unheard or self._last_told(symbol) < before]
             if not quiet:
                 continue
             try:
