@@ -300,3 +300,27 @@ async def test_rows_read_anew_bring_no_order_twice() -> None:
     assert [type(one) for one in doubts] == [InDoubt] * 3
     assert world.exchange.placed == [UUID(int=0xE0 + number) for number in range(3)]
     assert len(world.store.called("unfinished")) == 3
+
+
+@in_virtual_time
+async def test_positions_that_are_taken_over_are_read_in_one_question() -> None:
+    world = World()
+    for number in range(1, 21):
+        left = specimens.order(
+            id=UUID(int=0x100 + number),
+            position_id=UUID(int=0x200 + number),
+            client_order_id=f"fs{number}",
+            status="filled",
+            filled_quantity="1",
+            total_value="100",
+        )
+        world.store.put_unfinished(left, specimens.brief(number))
+        holds = {"entry_quantity": Decimal(1), "entry_price": Decimal(100)}
+        world.store.positions[left.position_id] = world.store.positions[left.position_id].model_copy(update=holds)
+    world.store.put(specimens.brief(99))
+    await world.start()
+    await passed(1)
+    assert len(world.of(Opened)) == 21
+    assert len(world.monitor.keepers) == 21
+    assert len(world.store.called("held")) <= 2
+    await world.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from ccxt.base import errors  # pyright: ignore[reportMissingTypeStubs]
@@ -69,4 +70,25 @@ async def test_one_that_stood_for_a_while_is_made_anew_soon() -> None:
     before = venue.connections
     await passed(4 * (venue.lasts + RETRY_SECONDS))
     assert venue.connections - before >= 3
+    await prices.close()
+
+
+@in_virtual_time
+async def test_a_watcher_is_told_no_price_from_before_it_came_and_one_soon() -> None:
+    venue, clock = Streams(), FakeClock()
+    asked: list[str] = []
+
+    async def now(symbols: Sequence[str]) -> Sequence[Quote]:
+        asked.extend(symbols)
+        return [Quote(SYMBOL, Decimal(98), Decimal(100), clock.monotonic())]
+
+    prices = BestPrices(venue, clock, now)
+    prices.tell(Quote(SYMBOL, Decimal(110), Decimal(111), clock.monotonic()))
+    seen: list[Decimal] = []
+    prices.watch(SYMBOL, lambda quote: seen.append(quote.bid))
+    assert seen == []
+    await passed(1.1)
+    assert seen == [98]
+    await passed(1.0)
+    assert asked == [SYMBOL]  # what was heard of a moment ago is not asked for again
     await prices.close()
