@@ -140,6 +140,8 @@ class Keeper:
             try:
                 if self._stale:
                     await self._read()
+                if self._held.actions and not self._has_fresh_quote():
+                    self._quote = await self._market.quote(self._held.position.symbol)  # what is asked is judged by it
                 step = self._decide()
                 if isinstance(step, Wait):
                     await self._wait(step)
@@ -177,8 +179,11 @@ class Keeper:
         since = self._memory.partly_since
         self._memory = replace(self._memory, partly_since=(at if since is None else since) if partly else None)
         self._draw_lines(rules)
-        fresh = self._quote is not None and at - self._quote.seen_at <= QUOTE_SECONDS
-        return next_step(self._held, rules, self._quote if fresh else None, self._memory, self._clock.now(), at)
+        quote = self._quote if self._has_fresh_quote() else None
+        return next_step(self._held, rules, quote, self._memory, self._clock.now(), at)
+
+    def _has_fresh_quote(self) -> bool:
+        return self._quote is not None and self._clock.monotonic() - self._quote.seen_at <= QUOTE_SECONDS
 
     def _draw_lines(self, rules: MarketRules) -> None:
         """Between these bids nothing has to be decided."""

@@ -446,7 +446,7 @@ class FakeMarket(Faulty):
 
     async def quote(self, symbol: str) -> Quote:
         await self.enter("quote")
-        return Quote(symbol, self.price, self.price, 0.0)
+        return Quote(symbol, self.price, self.price, STARTED + asyncio.get_running_loop().time())
 
     async def book(self, symbol: str) -> Book:
         await self.enter("book")

@@ -270,6 +270,15 @@ async def test_a_close_that_keeps_being_refused_has_not_come_about(room: Room) -
     assert room.position.status in ("monitoring", "closing", "closed")
 
 
+@kept(**BOTH)
+async def test_what_is_asked_is_judged_by_the_price_of_now_though_none_was_heard_of_late(room: Room) -> None:
+    await passed(30)
+    room.ask("adjust_sl", stop_loss_price="101")
+    await passed(1)
+    (answer,) = room.store.exits.answers
+    assert answer.status == "refused"
+
+
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("prices"), st.lists(st.integers(9000, 11000), min_size=1, max_size=4)),

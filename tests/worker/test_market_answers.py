@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from streams.domain.errors import Transient
+from streams.domain.market import Quote
 from tests.worker.test_ccxt_exchange import INFO
 from worker.adapters.ccxt_exchange import CcxtMarket
 from worker.adapters.ccxt_exchange import market as ccxt_exchange
@@ -216,5 +217,22 @@ def test_a_venue_in_trouble_is_asked_again(status: int) -> None:
             with pytest.raises(Transient):
                 await market.book(SYMBOL)
         assert (await market.book(SYMBOL)).asks
+
+    run(scenario)
+
+
+def test_a_book_is_never_older_than_the_last_change_of_the_best_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ccxt_exchange, "BOOK_SECONDS", 60.0)
+    moved = DEPTH.replace("99.99", "97.99").replace("100.01", "98.01")
+
+    async def scenario(binance: Binance, market: CcxtMarket) -> None:
+        binance.tell("depth", DEPTH, moved)
+        inside: Any = market
+        for _again in range(2):
+            assert (await market.book(SYMBOL)).bids[0].price == Decimal("99.99")
+        inside._best.tell(Quote(SYMBOL, Decimal("97.99"), Decimal("98.01"), SystemClock().monotonic()))
+        for _again in range(2):
+            assert (await market.book(SYMBOL)).bids[0].price == Decimal("97.99")
+        assert binance.told["depth"] == []
 
     run(scenario)

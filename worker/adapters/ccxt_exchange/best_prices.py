@@ -62,6 +62,10 @@ class BestPrices:
         quote = self._quotes.get(symbol)
         return quote if quote is not None and self._clock.monotonic() - quote.seen_at <= FRESH_SECONDS else None
 
+    def last(self, symbol: str) -> Quote | None:
+        """The last quote of a symbol that was heard of, however old."""
+        return self._quotes.get(symbol)
+
     def watch(self, symbol: str, seen: Seen) -> Callable[[], None]:
         """Have each quote of a symbol seen that comes from now on, and one soon; the answer ends it.
 

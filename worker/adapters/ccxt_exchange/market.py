@@ -19,6 +19,7 @@ from ccxt.base import errors  # pyright: ignore[reportMissingTypeStubs]
 
 from streams.domain.errors import Refused, Transient
 from streams.domain.market import Book, MarketRules, Quote
+from streams.domain.money import ZERO
 from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock, Keys
 from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS, levels_of, quote_of, rules_of
@@ -128,11 +129,18 @@ class CcxtMarket:
         return self._best.subscribed
 
     async def book(self, symbol: str) -> Book:
-        """The book's first levels as of now."""
+        """The book's first levels as of now: never older than the last change of the best prices that was heard of."""
         seen = self._books.get(symbol)
-        if seen is not None and self._clock.monotonic() - seen[0] <= BOOK_SECONDS:
+        if seen is not None and self._clock.monotonic() - seen[0] <= BOOK_SECONDS and self._still_stands(*seen):
             return seen[1]
         return await self._ask(("book", symbol), lambda: self._fetch_book(symbol))
+
+    def _still_stands(self, seen_at: float, book: Book) -> bool:
+        quote = self._best.last(book.symbol)
+        if quote is None or quote.seen_at <= seen_at:
+            return True
+        best = [side[0].price if side else ZERO for side in (book.bids, book.asks)]
+        return best == [quote.bid, quote.ask]
 
     def id_of(self, symbol: str) -> str:
         """The venue's own name of a symbol. Raises Transient before the markets are loaded."""
