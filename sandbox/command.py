@@ -63,6 +63,10 @@ def up(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the venue's prices.")] = 1,
     symbols: Annotated[int, typer.Option(min=1, max=3000, help="How many the venue lists.")] = 24,
+    pace: Annotated[
+        int | None,
+        typer.Option(min=1, help="Milliseconds between two moves of any price; without it, its own."),
+    ] = None,
     fsync: Annotated[bool, typer.Option(help="Survive a power cut.")] = True,
     project: Annotated[
         Path, typer.Option(envvar="SANDBOX_PROJECT", help="The folder of migrations, functions and seed.sql.")
@@ -70,7 +74,9 @@ def up(
 ) -> None:
     """Start everything, print `ready`, and run until interrupted."""
     place = (env_file or data / "env").resolve()
-    options = Options(data.resolve(), api_port, db_port, venue_port, seed, symbols, fsync, place, project.resolve())
+    options = Options(
+        data.resolve(), api_port, db_port, venue_port, seed, symbols, pace, fsync, place, project.resolve()
+    )
     raise typer.Exit(asyncio.run(_run(options)))
 
 

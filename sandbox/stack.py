@@ -51,6 +51,7 @@ class Options:
     venue_port: int = 0
     seed: int = 1
     symbols: int = 24
+    pace_ms: int | None = None
     fsync: bool = True
     env_file: Path | None = None
     project: Path = PROJECT
@@ -130,7 +131,7 @@ class Stack:
         await self._migrate(server)
 
         try:
-            venue = Venue(options.seed, options.symbols, options.data / "venue.jsonl")
+            venue = Venue(options.seed, options.symbols, options.data / "venue.jsonl", pace_ms=options.pace_ms)
         except ValueError as error:
             raise StackFailed(str(error)) from None
         self._exits.callback(venue.close)

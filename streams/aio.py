@@ -202,6 +202,55 @@ def gathered(project: Callable[[Sequence[A]], Observable[B]]) -> Operator[A, B]:
     return operator
 
 
+def spaced(seconds: float) -> Operator[A, Sequence[A]]:
+    """Hand on what comes in groups that are at least so far apart: the first at once, and none is left out."""
+
+    def operator(source: Observable[A]) -> Observable[Sequence[A]]:
+        def subscribe(observer: abc.ObserverBase[Sequence[A]], _: abc.SchedulerBase | None = None) -> Disposable:
+            loop = asyncio.get_running_loop()
+            waiting: list[A] = []
+            handed_at, timer = -seconds, None
+
+            def take(item: A) -> None:
+                nonlocal timer
+                waiting.append(item)
+                if timer is None:
+                    wait = handed_at + seconds - loop.time()
+                    if wait <= 0:
+                        hand_on()
+                    else:
+                        timer = loop.call_later(wait, hand_on)
+
+            def hand_on() -> None:
+                nonlocal handed_at, timer
+                timer, handed_at = None, loop.time()
+                group = tuple(waiting)
+                waiting.clear()
+                observer.on_next(group)
+
+            def end() -> None:
+                stop_timer()
+                if waiting:
+                    hand_on()
+                observer.on_completed()
+
+            def stop_timer() -> None:
+                if timer is not None:
+                    timer.cancel()
+
+            upstream = source.subscribe(take, observer.on_error, end)
+
+            def dispose() -> None:
+                upstream.dispose()
+                stop_timer()
+
+            return Disposable(dispose)
+
+        return rx.create(subscribe)
+
+    return operator
+
+
 def from_callbacks(connect: Callable[[Callable[[A], None]], Awaitable[Close]]) -> Observable[A]:
     """Bridge `connect(emit) -> close` into a stream. `emit` may be called from any thread and cannot raise."""
 

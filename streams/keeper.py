@@ -93,6 +93,8 @@ class Keeper:
         self._stale = False
         self._looked_at = 0.0  # what happened before this keeper came is looked at first
         self._news_of_orders = True
+        self._look_is_due = False
+        self._changed: set[str] = set()
         self._failures = 0
         self._refusals = 0
         self._floor, self._ceiling = ZERO, Decimal("Infinity")
@@ -123,11 +125,14 @@ class Keeper:
             self._news_of_orders = True  # what rests may have been fired
         self._woken.set()
 
-    def heard(self, client_order_id: str | None) -> None:
-        """The venue says that an order changed."""
-        if client_order_id is None or any(one.client_order_id == client_order_id for one in self._held.orders):
+    def heard(self, client_order_id: str | None, status: str | None) -> None:
+        """The venue says that an order changed; that it rests is no news of one that is known to rest."""
+        meant = [one for one in self._held.orders if one.client_order_id == client_order_id]
+        if client_order_id is None or any({status, one.status} != {"submitted"} for one in meant):
             self._news_of_orders = True
             self._woken.set()
+        elif self.acting and status != "submitted":
+            self._changed.add(client_order_id)  # it may be the one that is being placed
 
     def news(self) -> None:
         """The rows say more than was read: the entry grew, or something is asked of the position."""
@@ -173,8 +178,10 @@ class Keeper:
         if rules is None:
             return Wait(at + RULES_SECONDS)
         working = tuple(order for order in self._held.orders if order.status not in UNSURE)
-        if self._news_of_orders and working:
-            return Ask(self._held.orders)
+        self._news_of_orders |= any(order.client_order_id in self._changed for order in self._held.orders)
+        self._changed.clear()
+        if (self._news_of_orders or self._look_is_due) and working:
+            return Ask(self._held.orders if self._news_of_orders else self._held.sample)
         partly = any(order.status == "partially_filled" for order in self._held.guards)
         since = self._memory.partly_since
         self._memory = replace(self._memory, partly_since=(at if since is None else since) if partly else None)
@@ -214,7 +221,7 @@ class Keeper:
         if await self._told(None if not times else max(min(times) - now, 0.0)):
             return
         # News may have come in the very moment in which the waiting ended.
-        self._news_of_orders |= bool(held.orders) and self._clock.monotonic() >= look_at
+        self._look_is_due = bool(held.orders) and self._clock.monotonic() >= look_at
         self._stale |= held.entry_works or held.position.status == "closing"
 
     async def _told(self, seconds: float | None) -> bool:
@@ -280,15 +287,18 @@ class Keeper:
 
     async def _ask(self, orders: Sequence[Order]) -> None:
         """What became of these orders: several looks at once, each booked where it says something new."""
-        self._news_of_orders = False
+        self._news_of_orders = self._look_is_due = False
         self._looked_at = self._clock.monotonic()
+        sampled = len(orders) < len(self._held.orders)
         venue_ms = self._exchange.now_ms()  # before the question: the answer is of this moment or later
         reports = await asyncio.gather(*(self._exchange.look_up(order) for order in orders))
         told = [
             (order, report if report is not None else await self._missing(order, venue_ms))
             for order, report in zip(orders, reports, strict=True)
         ]
-        if not await self._learn(told) and any(order.status in UNSURE for order in orders):
+        if await self._learn(told):
+            self._news_of_orders |= sampled
+        elif any(order.status in UNSURE for order in orders):
             await self._told(UNSURE_SECONDS)
 
     async def _missing(self, order: Order, venue_ms: int | None) -> OrderReport | None:

@@ -21,7 +21,7 @@ from streams.domain.position import Position
 from streams.keeper import Keeper, KeepingSettings
 from streams.outcome import Outcome
 from streams.ports import Clock, Exchange, Hint, Market, NewId, Store
-from streams.prices import Prices
+from streams.prices import Prices, Span
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ RETRY_SECONDS = 0.5
 TOGETHER_SECONDS = 0.005
 GUARD_FACTOR = 5
 """What rests is looked at so much less often than an exit at work: the venue's stream tells of it."""
-GUARDS_A_SECOND = 6
-"""At most, over all positions: two orders each at a request weight of 4 are half of an address's minute."""
+GUARDS_A_SECOND = 4
+"""At most, over all positions: at a request weight of 4 each, a sixth of an address's minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,6 @@ class Monitor:
         settings: MonitorSettings,
         cancel_entry: Callable[[Order], None],
         entries_at_work: Callable[[], bool],
-        scheduler: abc.SchedulerBase,
     ) -> None:
         self._store = store
         self._entries_at_work = entries_at_work
@@ -64,7 +63,7 @@ class Monitor:
         self._clock = clock
         self._new_id = new_id
         self._cancel_entry = cancel_entry
-        shared = {id(market): Prices(market, scheduler) for market in markets.values()}
+        shared = {id(market): Prices(market) for market in markets.values()}
         self._prices = {mode: shared[id(market)] for mode, market in markets.items()}
         self._keepers: dict[UUID, Keeper] = {}
         self._starting: set[UUID] = set()
@@ -137,7 +136,7 @@ class Monitor:
         )
         self._keepers[position.id] = keeper
         stop_listening = exchange.listen(position.account, keeper.heard)
-        prices = self._prices[position.mode].of(position.symbol).subscribe(keeper.span, self._price_failure)
+        prices = self._prices[position.mode].of(position.symbol).subscribe(_guarded(keeper), self._price_failure)
         try:
             async for outcome in keeper.steps():
                 yield outcome
@@ -177,6 +176,18 @@ class Monitor:
 
     def _price_failure(self, error: Exception) -> None:
         log.error("a price stream failed", exc_info=error)
+
+
+def _guarded(keeper: Keeper) -> Callable[[Span], None]:
+    """A keeper's view of prices that can raise nothing: whoever hands them on would stop for all others too."""
+
+    def seen(span: Span) -> None:
+        try:
+            keeper.span(span)
+        except Exception:
+            log.exception("a price of %s could not be judged", keeper.held.position.symbol)
+
+    return seen
 
 
 def _nothing_found(error: Exception) -> Observable[Sequence[Held]]:

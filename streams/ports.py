@@ -217,13 +217,17 @@ class Keyring(Protocol):
     def drop(self, account: Account, version: int | None = None) -> None: ...
 
 
+HearOrder = Callable[[str | None, str | None], None]
+"""Told the client id of an order that changed and the state it is said to be in; without them, any may have changed."""
+
+
 class Exchange(Protocol):
     """Where orders of one mode are placed.
 
     `place` sends at most once. Raises Transient (surely not placed), Rejected (surely refused) or Unknown (it
     may be placed); anything else is Unknown too. `look_up` and `cancel` say None where the venue does not know the
-    order, which proves nothing yet; a cancel is signed with its stamp. `listen` tells client ids of orders that
-    change, None where any may have changed, until its answer is called: a hint that may come late, twice or never.
+    order, which proves nothing yet; a cancel is signed with its stamp. `listen` tells of
+    orders that change, until its answer is called: a hint that may come late, twice or never.
     `place_list` places a stop and a target of which one is filled at most; `cancel_all` cancels one order or the legs
     of one list. `owned` is all that an account has of an asset, free or locked; None where no coins are kept.
     `now_ms` is the venue's clock in Unix milliseconds, None where there is none.
@@ -236,7 +240,7 @@ class Exchange(Protocol):
     async def place_list(self, stop: Order, target: Order) -> Sequence[OrderReport]: ...
     async def cancel_all(self, orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]: ...
     async def owned(self, account: Account, asset: str) -> Decimal | None: ...
-    def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]: ...
+    def listen(self, account: Account, heard: HearOrder) -> Callable[[], None]: ...
     def now_ms(self) -> int | None: ...
 
 

@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from streams.aio import gathered
+from streams.aio import spaced
 from streams.domain.market import Quote
 from streams.ports import Market
 
@@ -32,16 +32,17 @@ class Span:
 class Prices:
     """One subscription a symbol, held for as long as anybody looks at it."""
 
-    def __init__(self, market: Market, scheduler: abc.SchedulerBase) -> None:
+    def __init__(self, market: Market) -> None:
         self._market = market
-        self._scheduler = scheduler
         self._shared: dict[str, Observable[Span]] = {}
 
     def of(self, symbol: str) -> Observable[Span]:
         """The symbol's spans from now on; the first of several close ones comes at once."""
         shared = self._shared.get(symbol)
         if shared is None:
-            shared = self._shared[symbol] = self._quotes(symbol).pipe(gathered(self._spanned), ops.share())
+            shared = self._shared[symbol] = self._quotes(symbol).pipe(
+                spaced(SPAN_SECONDS), ops.map(_span_of), ops.share()
+            )
         return shared
 
     def _quotes(self, symbol: str) -> Observable[Quote]:
@@ -49,12 +50,6 @@ class Prices:
             return Disposable(self._market.watch(symbol, observer.on_next))
 
         return rx.create(subscribe)
-
-    def _spanned(self, quotes: Sequence[Quote]) -> Observable[Span]:
-        """Hand on a span, and gather for a moment before the next one."""
-        nothing: Observable[Span] = rx.empty()
-        moment = rx.timer(SPAN_SECONDS, scheduler=self._scheduler).pipe(ops.flat_map(lambda _: nothing))
-        return rx.concat(rx.just(_span_of(quotes)), moment)
 
 
 def _span_of(quotes: Sequence[Quote]) -> Span:

@@ -98,7 +98,7 @@ class Tracker:
             self._tracked[order.id] = order.account
             self._in_hand.hold(order.id)
 
-            def heard(client_order_id: str | None) -> None:
+            def heard(client_order_id: str | None, _: str | None) -> None:
                 if client_order_id in (None, order.client_order_id):
                     news.set()
 

@@ -151,7 +151,7 @@ class App:
             min(EXIT_RECV_WINDOW_MS, settings.recv_window_ms), settings.poll_interval, tracking.unknown_margin_ms
         )
         monitor = Monitor(
-            store, markets, exchanges, clock, uuid4, keeping, tracker.cancel, lambda: bool(tracker.accounts), scheduler
+            store, markets, exchanges, clock, uuid4, keeping, tracker.cancel, lambda: bool(tracker.accounts)
         )
         execution = Execution(
             store,

@@ -20,10 +20,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=54400, help="0 for any free one (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="prices follow from it (default: %(default)s)")
     parser.add_argument("--symbols", type=int, default=24, help="how many to list (default: %(default)s)")
+    parser.add_argument("--pace", type=int, help="ms between two moves of every market (default: each its own)")
     parser.add_argument("--journal", type=Path, help="file that keeps accounts and orders over a restart")
     asked = parser.parse_args()
     try:
-        asyncio.run(_serve(Venue(asked.seed, asked.symbols, asked.journal), asked.host, asked.port))
+        venue = Venue(asked.seed, asked.symbols, asked.journal, pace_ms=asked.pace)
+        asyncio.run(_serve(venue, asked.host, asked.port))
     except (ValueError, OverflowError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -2,8 +2,9 @@
 
 Beside price, book, clock, fills, faults, balance, reset and ledger there are `POST accounts {apiKey, secret,
 balances}`, `POST keys {apiKey, revoked}`, `POST commission {apiKey, bnb, rate}`, `POST streams {"drop": true}` for
-public streams and `{"user": mode, "seconds"}` for user data streams, `GET requests` (counts by endpoint and key; DELETE
-forgets them), and `DELETE weight`, which forgives every address and account what it has used.
+public streams and `{"user": mode, "seconds"}` for user data streams, `GET streams` (how many listen to each public
+stream), `GET requests` (counts by endpoint and key; DELETE forgets them), and `DELETE weight`, which forgives every
+address and account what it has used.
 """
 
 from __future__ import annotations
@@ -50,19 +51,23 @@ class Exchange(Protocol):
 class Control:
     """Sets what a test wants set. Wrong input is answered with 400 and a sentence, and changes nothing."""
 
-    def __init__(self, exchange: Exchange, cut_streams: Callable[[], int]) -> None:
+    def __init__(
+        self, exchange: Exchange, subscribers: Callable[[], dict[str, int]], cut_streams: Callable[[], int]
+    ) -> None:
         self.fills: dict[str, FillPlan] = {}
         self._exchange = exchange
         self._markets = exchange.markets
         self._clock = exchange.clock
         self._faults = exchange.faults
         self._ledger = exchange.ledger
+        self._subscribers = subscribers
         self._cut_streams = cut_streams
 
     def add_routes(self, application: web.Application) -> None:
         router = application.router
         router.add_get("/_control/ledger", self._show_ledger)
         router.add_get("/_control/requests", self._show_requests)
+        router.add_get("/_control/streams", self._show_streams)
         router.add_delete("/_control/requests", self._forget_requests)
         router.add_get("/_control/faults", self._show_faults)
         router.add_delete("/_control/faults", self._clear_faults)
@@ -91,6 +96,10 @@ class Control:
     async def _show_requests(self, request: web.Request) -> web.Response:
         del request
         return web.json_response(self._exchange.asked.document())
+
+    async def _show_streams(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"streams": self._subscribers()})
 
     async def _forget_requests(self, request: web.Request) -> web.Response:
         del request

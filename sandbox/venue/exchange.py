@@ -51,7 +51,8 @@ class Venue:
 
     Serve `application()` with aiohttp, between `start()` and `stop()`. Two venues of one seed show the same
     prices at the same moment. With a `journal`, accounts, orders and balances outlive the venue; it belongs to one
-    venue at a time. Raises ValueError for a number of symbols that cannot be listed, and for a damaged journal.
+    venue at a time. `pace_ms` is how often every market moves; without it, each has its own. Raises ValueError for
+    symbols that cannot be listed, and for a damaged journal.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Venue:
         symbols: int = 24,
         journal: Path | None = None,
         *,
+        pace_ms: int | None = None,
         now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self.clock = VenueClock(now_ms)
-        self.markets = {instrument.symbol: Market(instrument, seed, self.clock) for instrument in listing(symbols)}
+        self.markets = {one.symbol: Market(one, seed, self.clock) for one in listing(symbols, pace_ms)}
         self._journal = Journal(journal) if journal else None
         self.ledger = Ledger(self._journal)
         if self._journal:
@@ -94,7 +96,7 @@ class Venue:
             self.asked,
             self.clock.now_ms,
         )
-        self._control = Control(self, self._cut_streams)
+        self._control = Control(self, self._streams.subscribers, self._cut_streams)
 
     def add_account(self, api_key: str, secret: str, balances: dict[str, Decimal]) -> None:
         """Opens an account with free balances by asset; one that the journal knows goes on with what it held.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sandbox.venue.fixed_point import exact
 from sandbox.venue.instrument import Instrument
 
@@ -40,12 +42,18 @@ _TICKS = ("0.00000001", "0.000001", "0.00001", "0.0001", "0.001", "0.01", "0.01"
 _STEPS = ("1", "1", "1", "0.1", "0.1", "0.01", "0.001")
 
 
-def listing(symbols: int) -> tuple[Instrument, ...]:
-    """The first `symbols` of the venue's symbols, always the same. Raises ValueError below 1 or above 5000."""
+def listing(symbols: int, pace_ms: int | None = None) -> tuple[Instrument, ...]:
+    """The first `symbols` of the venue's symbols, always the same; `pace_ms`, if given, is that of all their markets.
+
+    Raises ValueError for fewer than 1 or more than 5000 symbols, and for a pace below a millisecond.
+    """
     if not 1 <= symbols <= 5000:
         raise ValueError(f"{symbols} symbols cannot be listed; ask for 1 to 5000")
+    if pace_ms is not None and pace_ms < 1:
+        raise ValueError(f"a market cannot move every {pace_ms} ms; ask for 1 or more")
     known = [_known(line) for line in _KNOWN.strip().splitlines()]
-    return tuple(known[:symbols]) + tuple(_invented(number) for number in range(symbols - len(known)))
+    listed = (*known[:symbols], *(_invented(number) for number in range(symbols - len(known))))
+    return listed if pace_ms is None else tuple(replace(one, pace_ms=pace_ms) for one in listed)
 
 
 def _known(line: str) -> Instrument:

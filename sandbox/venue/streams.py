@@ -42,6 +42,10 @@ class Streams:
         if channel is not None and channel.remove(subscriber):
             self._channels.pop(name).close()
 
+    def subscribers(self) -> dict[str, int]:
+        """How many listen to each open stream."""
+        return {name: channel.listeners for name, channel in self._channels.items()}
+
     def close(self) -> None:
         """Ends every stream."""
         for channel in self._channels.values():
@@ -66,6 +70,10 @@ class _Channel:
             self._poke()
         else:
             self._wait()
+
+    @property
+    def listeners(self) -> int:
+        return len(self._subscribers)
 
     def add(self, subscriber: Subscriber) -> None:
         self._subscribers.add(subscriber)

@@ -32,6 +32,14 @@ class Held:
         return self.entry.status not in ENDED
 
     @property
+    def sample(self) -> tuple[Order, ...]:
+        """An order of each list, and those of none: what befalls one leg of a list ends the other."""
+        first: dict[object, Order] = {}
+        for order in self.orders:
+            first.setdefault(order.list_client_order_id or order.id, order)
+        return tuple(first.values())
+
+    @property
     def guards(self) -> tuple[Order, ...]:
         """The protective orders at work."""
         return tuple(order for order in self.orders if order.purpose in PROTECTION)

@@ -132,7 +132,7 @@ async def test_one_that_may_not_rest_expires(floor: Broker) -> None:
 @contract
 async def test_who_stops_listening_is_told_nothing_more(floor: Broker) -> None:
     told: list[str | None] = []
-    floor.exchange.listen(floor.account, told.append)()
+    floor.exchange.listen(floor.account, lambda name, _: told.append(name))()
     await floor.exchange.place(await floor.order(ABOVE))
     assert told == []
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from tests.connections import HTTP, database
 
@@ -57,6 +58,21 @@ class Worker:
             return any(one["event"] == event for one in self.events())
 
         wait_until(f"the worker logs {event!r}", logged, seconds)
+
+    def live_for(self, seconds: float) -> None:
+        """Let it live for so long; it is not to end meanwhile."""
+        with pytest.raises(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
+    def cpu_seconds(self) -> float:
+        """What it has used of processors so far, in the user's time and in the kernel's."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def megabytes(self) -> float:
+        """What it has in memory now."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     def stop(self) -> int:
         """End it as an operator does; returns its exit code."""

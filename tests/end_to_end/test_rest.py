@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -32,7 +29,7 @@ def resting(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
     project.wait_for([signal])
     ask(project, user, position(project, signal)["id"], "close")  # a position that is watched is no rest
     project.wait_for([signal], "completed")
-    _live_for(worker, SETTLE_SECONDS)
+    worker.live_for(SETTLE_SECONDS)
     yield worker
     begun = time.monotonic()
     assert worker.stop() == 0
@@ -41,20 +38,8 @@ def resting(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.parametrize("seconds", [15.0, pytest.param(60.0, marks=pytest.mark.bench)])
 def test_at_rest_it_uses_a_hundredth_of_a_core_at_most(resting: Worker, seconds: float) -> None:
-    used, begun = _cpu_seconds(resting), time.monotonic()
-    _live_for(resting, seconds)
-    share = (_cpu_seconds(resting) - used) / (time.monotonic() - begun)
+    used, begun = resting.cpu_seconds(), time.monotonic()
+    resting.live_for(seconds)
+    share = (resting.cpu_seconds() - used) / (time.monotonic() - begun)
     print(f"{share:.2%} of a core over {seconds:g} s at rest")
     assert share <= MOST_OF_A_CORE, f"{share:.2%} of a core"
-
-
-def _cpu_seconds(worker: Worker) -> float:
-    """What a process has used so far, of the user's time and of the kernel's."""
-    fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _live_for(worker: Worker, seconds: float) -> None:
-    """Let a worker live for so long; it is not to end meanwhile."""
-    with pytest.raises(subprocess.TimeoutExpired):
-        worker.process.wait(seconds)

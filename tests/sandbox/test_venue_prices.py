@@ -154,6 +154,11 @@ def test_a_listing_of_no_size_is_refused(symbols: int) -> None:
         Venue(SEED, symbols)
 
 
+def test_a_pace_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="ask for 1 or more"):
+        Venue(SEED, pace_ms=0)
+
+
 @pytest.mark.parametrize("amount", ["0.00000001", "97250.01", "0", "123456789012.12345678"])
 def test_amounts_come_back_as_they_went_in(amount: str) -> None:
     assert Decimal(text(exact(amount))) == decimal(exact(amount)) == Decimal(amount)

@@ -52,6 +52,33 @@ def test_subscriptions_are_made_listed_and_ended() -> None:
     play(story())
 
 
+def test_it_is_told_how_many_listen_to_each_stream() -> None:
+    async def story() -> None:
+        async with (
+            serving(Venue(SEED, now_ms=Hands())) as served,
+            served.stream("/ws") as one,
+            served.stream("/ws") as other,
+        ):
+            await subscribe(one, "btcusdt@bookTicker", "ethusdt@trade")
+            await subscribe(other, "btcusdt@bookTicker")
+            await receive(other)
+            async with served.http.get(f"{served.origin}/_control/streams") as answer:
+                assert await answer.json() == {"streams": {"btcusdt@bookTicker": 2, "ethusdt@trade": 1}}
+
+    play(story())
+
+
+@pytest.mark.parametrize("pace_ms", [None, 50])
+def test_every_market_moves_at_the_pace_asked_for(pace_ms: int | None) -> None:
+    async def story() -> None:
+        hands = Hands()
+        venue = Venue(SEED, 60, pace_ms=pace_ms, now_ms=hands)
+        paces = {market.instrument.pace_ms for market in venue.markets.values()}
+        assert paces == ({50} if pace_ms else {250, 500, 1000})
+
+    play(story())
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [

@@ -14,6 +14,7 @@ from streams.domain.money import ZERO
 from streams.domain.order import Fill, Order, OrderReport, Stamp
 from streams.domain.signal import Brief
 from streams.domain.sizing import Funds
+from streams.ports import HearOrder
 from tests.domain import specimens
 from tests.streams.fakes import FakeClock, FakeMarket, now_ms
 
@@ -52,7 +53,7 @@ class Bourse:
         self.orders: dict[str, Resting] = {}
         self.faults: deque[str] = deque()
         self.part = Decimal(1)
-        self.listeners: list[Callable[[str | None], None]] = []
+        self.listeners: list[HearOrder] = []
         self.entries: set[str] = set()
         self.was_reset = False
         self._trades = 0
@@ -87,9 +88,9 @@ class Bourse:
         self.was_reset = True
         self.coins = ZERO
 
-    def tell(self, client_order_id: str | None) -> None:
+    def tell(self, client_order_id: str | None, status: str | None = None) -> None:
         for heard in tuple(self.listeners):
-            heard(client_order_id)
+            heard(client_order_id, status)
 
     async def place(self, order: Order) -> OrderReport:
         (report,) = await self._placed([order])
@@ -124,7 +125,7 @@ class Bourse:
     async def funds(self, brief: Brief) -> Funds:
         return Funds(Decimal(10000), FEE, at_venue=True)
 
-    def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]:
+    def listen(self, account: Account, heard: HearOrder) -> Callable[[], None]:
         self.listeners.append(heard)
         return lambda: self.listeners.remove(heard)
 

@@ -21,7 +21,7 @@ from streams.domain.risk import Protection
 from streams.domain.signal import Brief, PaperFunds
 from streams.domain.sizing import Funds
 from streams.domain.step import Answer as ActionAnswer
-from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Mark, Prepared, Pulse, Unfinished
+from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, HearOrder, Mark, Prepared, Pulse, Unfinished
 from tests.domain import specimens
 from tests.streams import answers
 from tests.streams.answers import Answer
@@ -466,7 +466,7 @@ class FakeExchange(Faulty):
         self.unheard_of: set[str] = set()
         self.coins: Decimal | None = None
         self.stamps: list[Stamp] = []
-        self.listeners: list[Callable[[str | None], None]] = []
+        self.listeners: list[HearOrder] = []
         self.placed: list[UUID] = []
         self.taken: Counter[str] = Counter()
         self._at_rest: set[str] = set()
@@ -520,14 +520,14 @@ class FakeExchange(Faulty):
         await self.enter("owned")
         return self.coins
 
-    def listen(self, account: Account, heard: Callable[[str | None], None]) -> Callable[[], None]:
+    def listen(self, account: Account, heard: HearOrder) -> Callable[[], None]:
         self.listeners.append(heard)
         return lambda: self.listeners.remove(heard)
 
-    def tell(self, client_order_id: str | None) -> None:
+    def tell(self, client_order_id: str | None, status: str | None = None) -> None:
         """Say by the stream that this order changed, or that any may have."""
         for heard in tuple(self.listeners):
-            heard(client_order_id)
+            heard(client_order_id, status)
 
     def now_ms(self) -> int | None:
         """The venue's clock, where it has one."""

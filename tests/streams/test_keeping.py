@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.aio import LoopScheduler
 from streams.domain.action import Action
 from streams.domain.money import ZERO
 from streams.domain.order import Order
@@ -78,7 +77,6 @@ class Room:
             keeping,
             no_entry,
             lambda: False,
-            LoopScheduler(asyncio.get_running_loop()),
         )
 
     async def begin(self) -> None:

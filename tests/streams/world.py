@@ -77,7 +77,6 @@ class World:
             keeping,
             self.tracker.cancel,
             lambda: bool(self.tracker.accounts),
-            self.scheduler,
         )
         settings = ExecutionSettings(default_slippage=specimens.Decimal("0.5"), recv_window_ms=RECV_WINDOW_MS)
         self.execution = Execution(self.store, markets, exchanges, self.clock, new_id, settings, self.in_hand)

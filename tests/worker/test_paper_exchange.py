@@ -159,7 +159,7 @@ async def test_a_stop_is_met_by_a_price_of_a_moment_and_sold_into_the_next_book(
     venue.bids = (("97", "5"),)
     stop = order(side="sell", type="stop_loss", price=None, stop_price="98", purpose="stop_loss")
     told: list[str | None] = []
-    venue.exchange.listen(stop.account, told.append)
+    venue.exchange.listen(stop.account, lambda name, _: told.append(name))
     assert (await venue.exchange.place(stop)).status == "submitted"
     resting = stop.model_copy(update={"status": "submitted"})
     venue.market.tick("BTC/USDT", "99")

@@ -45,7 +45,7 @@ class Ear:
         self.told: list[str | None] = []
         self._more = asyncio.Event()
 
-    def __call__(self, client_order_id: str | None) -> None:
+    def __call__(self, client_order_id: str | None, status: str | None) -> None:
         self.told.append(client_order_id)
         self._more.set()
 

@@ -15,12 +15,10 @@ from streams.domain.order import Fill, Order, OrderReport, Stamp
 from streams.domain.paper import Take, walk, walk_bids
 from streams.domain.signal import Brief
 from streams.domain.sizing import Funds
-from streams.ports import Clock, Market
+from streams.ports import Clock, HearOrder, Market
 
 FEE_RATE = Decimal("0.001")
 TRIGGERED = frozenset({"stop_loss", "take_profit"})
-
-Heard = Callable[[str | None], None]
 
 
 @dataclass(slots=True)
@@ -43,7 +41,7 @@ class PaperExchange:
         self._clock = clock
         self._fee_rate = fee_rate
         self._triggers: dict[UUID, _Trigger] = {}
-        self._listeners: dict[Account, list[Heard]] = {}
+        self._listeners: dict[Account, list[HearOrder]] = {}
 
     async def funds(self, brief: Brief) -> Funds:
         """What the paper balance still has free. Raises Transient where no book could be had to fill from."""
@@ -101,7 +99,7 @@ class PaperExchange:
         """Paper keeps no coins but its rows."""
         return None
 
-    def listen(self, account: Account, heard: Heard) -> Callable[[], None]:
+    def listen(self, account: Account, heard: HearOrder) -> Callable[[], None]:
         """Tell of the account's stops and targets as the price meets them; the answer ends it."""
         listeners = self._listeners.setdefault(account, [])
         listeners.append(heard)
@@ -129,7 +127,7 @@ class PaperExchange:
                 trigger.met = True
                 trigger.stop_watching()
                 for heard in tuple(self._listeners.get(order.account, ())):
-                    heard(order.client_order_id)
+                    heard(order.client_order_id, None)
 
         trigger.stop_watching = self._market.watch(order.symbol, seen)
         if trigger.met:  # by the last price that was known

@@ -12,6 +12,19 @@ from streams.domain.money import ZERO
 BROKEN_ANSWERS = (TypeError, LookupError, ValueError, ArithmeticError)
 """What reading an answer raises that is none: an error page, a field that is missing, a price that is no number."""
 
+STATUSES = {
+    "NEW": "submitted",
+    "PENDING_NEW": "submitted",
+    "PARTIALLY_FILLED": "partially_filled",
+    "FILLED": "filled",
+    "CANCELED": "cancelled",
+    "PENDING_CANCEL": "submitted",
+    "EXPIRED": "expired",
+    "EXPIRED_IN_MATCH": "expired",
+    "REJECTED": "failed",
+}
+"""Our word for each state of an order of Binance's."""
+
 
 def rules_of(info: Any) -> MarketRules:
     """Read one symbol of Binance's exchangeInfo."""

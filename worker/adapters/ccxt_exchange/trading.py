@@ -18,29 +18,19 @@ from streams.domain.money import ZERO, exact, text
 from streams.domain.order import Fill, Order, OrderReport, Stamp
 from streams.domain.signal import QUOTE_CURRENCY, Brief
 from streams.domain.sizing import Funds
-from streams.ports import Clock, Keyring, Keys
-from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS
+from streams.ports import Clock, HearOrder, Keyring, Keys
+from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS, STATUSES
+from worker.adapters.ccxt_exchange.balances import Balances
 from worker.adapters.ccxt_exchange.market import CcxtMarket
 from worker.adapters.ccxt_exchange.order_count import OrderCount
 from worker.adapters.ccxt_exchange.outcome import NotFound, sent, sort_failure, sort_question
 from worker.adapters.ccxt_exchange.request_budget import Urgency
-from worker.adapters.ccxt_exchange.user_stream import Heard, UserStreams
+from worker.adapters.ccxt_exchange.user_stream import UserStreams
 
 R = TypeVar("R")
 NoteKeys = Callable[[Account, int, str | None], None]
 """Told what the venue says of an account's keys of a version: why it refuses them, or None where it takes them."""
 
-STATUSES = {
-    "NEW": "submitted",
-    "PENDING_NEW": "submitted",
-    "PARTIALLY_FILLED": "partially_filled",
-    "FILLED": "filled",
-    "CANCELED": "cancelled",
-    "PENDING_CANCEL": "submitted",
-    "EXPIRED": "expired",
-    "EXPIRED_IN_MATCH": "expired",
-    "REJECTED": "failed",
-}
 NO_LIST = (-1, "-1", None)
 MOST_TRADES = 1000  # a page of myTrades
 PROVEN_SECONDS = 600.0
@@ -64,29 +54,46 @@ class CcxtExchange:
         self._note_keys = note_keys
         self._proven: dict[Account, tuple[int, float]] = {}
         self._count = OrderCount(clock)
-        self._streams = UserStreams(self._instance, market.budget)
+        self._balances = Balances(clock)
+        self._streams = UserStreams(self._instance, market.budget, self._balance_told)
 
     def now_ms(self) -> int | None:
         """The venue's clock."""
         return self._market.venue_ms()
 
     async def funds(self, brief: Brief) -> Funds:
-        """The free quote currency and the taker's fee, asked for now; with it, key and connection are at hand.
+        """The free quote currency and the taker's fee; with it, key and connection are at hand.
 
         Raises Refused without a valid key, Transient where the venue does not answer or takes no order of it now.
         """
         self._count.check_room(brief.account)
         await self._instance(brief.account)
+        stream, asked_ms = self._streams.standing(brief.account), self._market.venue_ms()
+        known = self._balances.funds(brief.account, stream)
+        if known is not None:
+            return known
         try:
             answer = await self._asked(
                 brief.account, ACCOUNT_WEIGHT, lambda venue: venue.private_get_account({"omitZeroBalances": "true"})
             )
             free = {one["asset"]: Decimal(one["free"]) for one in answer["balances"]}
-            return Funds(free.get(QUOTE_CURRENCY, ZERO), Decimal(answer["commissionRates"]["taker"]), at_venue=True)
+            taker = Decimal(answer["commissionRates"]["taker"])
         except Rejected as error:
             raise Refused(error.code, error.reason) from error
         except BROKEN_ANSWERS as error:
             raise Transient(f"the exchange's account cannot be read: {error!r}") from error
+        funds = Funds(free.get(QUOTE_CURRENCY, ZERO), taker, at_venue=True)
+        self._balances.answered(brief.account, stream, funds, asked_ms)
+        return funds
+
+    def _balance_told(self, account: Account, event: Any) -> None:
+        """What the account's stream says that it has: of the quote currency, if the event names it at all."""
+        try:
+            for one in event["B"]:
+                if one["a"] == QUOTE_CURRENCY:
+                    self._balances.told(account, Decimal(one["f"]), int(event["u"]))
+        except BROKEN_ANSWERS:
+            self._balances.forget(account)
 
     async def place(self, order: Order) -> OrderReport:
         """Send the order once, stamped as its row says.
@@ -108,10 +115,16 @@ class CcxtExchange:
             request["stopPrice"] = text(order.stop_price)
         self._check_window(order)
         self._count.note(order.account)
-        answer = await self._sent(
-            order.account, venue, lambda: venue.private_post_order(request), lambda told: _is_of(told, order)
-        )
         try:
+            answer = await self._sent(
+                order.account, venue, lambda: venue.private_post_order(request), lambda told: _is_of(told, order)
+            )
+        except (Rejected, Unknown):  # it may have spent what is thought to be there, or found that it is not
+            self._balances.forget(order.account)
+            raise
+        try:
+            if order.side == "buy":
+                self._balances.moved(order.account, int(answer["transactTime"]))
             return await self._report(order, answer, answer.get("fills"))
         except Exception as error:  # it is placed, whatever else is wrong with its answer: a look-up reads it again
             raise Unknown(f"the order was placed, and its answer cannot be read: {error!r}") from error
@@ -207,7 +220,7 @@ class CcxtExchange:
         except BROKEN_ANSWERS as error:
             raise Transient(f"the exchange's account cannot be read: {error!r}") from error
 
-    def listen(self, account: Account, heard: Heard) -> Callable[[], None]:
+    def listen(self, account: Account, heard: HearOrder) -> Callable[[], None]:
         """Tell of the account's orders by its user data stream, as they change; the answer ends it."""
         return self._streams.listen(account, heard)
 

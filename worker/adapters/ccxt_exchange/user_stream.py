@@ -16,12 +16,14 @@ from ccxt.base import errors  # pyright: ignore[reportMissingTypeStubs]
 
 from streams.domain.account import Account
 from streams.domain.errors import ExecutionError
+from streams.ports import HearOrder
+from worker.adapters.ccxt_exchange.answers import STATUSES
 from worker.adapters.ccxt_exchange.request_budget import RequestBudget, Urgency
 
 log = logging.getLogger(__name__)
 
-Heard = Callable[[str | None], None]
-"""Told the client id of an order that changed; None: any may have, for what came before now was not heard."""
+Balance = Callable[[Account, Any], None]
+"""Told an event on what an account has; None: coins came or went, and what is left was not said."""
 
 CONNECT_WEIGHT = 4  # the connection 2, the subscription 2
 CONNECT_SECONDS = 10.0
@@ -39,19 +41,25 @@ SECONDS_A_CONNECTION = 1.5
 class UserStreams:
     """Keeps a stream for each account that is listened to, and makes a new one on any doubt about it."""
 
-    def __init__(self, instance: Callable[[Account], Awaitable[Any]], budget: RequestBudget) -> None:
+    def __init__(self, instance: Callable[[Account], Awaitable[Any]], budget: RequestBudget, balance: Balance) -> None:
         self._instance = instance
+        self._balance = balance
         self._budget = budget
         self._lines: dict[Account, _Line] = {}
         self._pace = _Pace()
 
-    def listen(self, account: Account, heard: Heard) -> Callable[[], None]:
+    def listen(self, account: Account, heard: HearOrder) -> Callable[[], None]:
         """Have it told of the account's orders; the answer ends that. Must be called on the event loop."""
         line = self._lines.get(account)
         if line is None:
             line = self._lines[account] = _Line(account, self._connect)
             line.task = asyncio.create_task(self._keep(line), name="user stream")
         return line.add(heard)
+
+    def standing(self, account: Account) -> float | None:
+        """A name of the connection that tells of all that the account does now; None where there is none."""
+        line = self._lines.get(account)
+        return None if line is None else line.stands_since
 
     def noticed(self, account: Account, client_order_id: str) -> None:
         """A look found a change of this order: a stream that should have told of it and did not is made anew."""
@@ -99,7 +107,7 @@ class UserStreams:
     async def _connect(self, line: _Line) -> _Connection:
         venue = await self._instance(line.account)
         with self._budget.spending(CONNECT_WEIGHT, Urgency.QUESTION):
-            connection = _Connection(venue, line.tell, line.lose)
+            connection = _Connection(venue, line.tell, line.lose, lambda event: self._balance(line.account, event))
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await connection.open()
@@ -116,13 +124,13 @@ class _Line:
         self.account = account
         self.task: asyncio.Task[None] | None = None
         self._connect = connect
-        self._listeners: list[Heard] = []
+        self._listeners: list[HearOrder] = []
         self._joined = asyncio.Event()
         self._lost: asyncio.Future[str] | None = None
-        self._stands_since: float | None = None
+        self.stands_since: float | None = None
         self._told: set[str] = set()
 
-    def add(self, heard: Heard) -> Callable[[], None]:
+    def add(self, heard: HearOrder) -> Callable[[], None]:
         self._listeners.append(heard)
         self._joined.set()
 
@@ -131,11 +139,11 @@ class _Line:
 
         return stop
 
-    def tell(self, client_order_id: str | None) -> None:
+    def tell(self, client_order_id: str | None, status: str | None) -> None:
         if client_order_id is not None:
             self._told.add(client_order_id)
         for heard in tuple(self._listeners):
-            heard(client_order_id)
+            heard(client_order_id, status)
 
     def lose(self, reason: str) -> None:
         if self._lost is not None and not self._lost.done():
@@ -143,7 +151,7 @@ class _Line:
 
     def is_deaf_to(self, client_order_id: str) -> bool:
         now = asyncio.get_running_loop().time()
-        stood = self._stands_since is not None and now - self._stands_since > DEAF_AFTER_SECONDS
+        stood = self.stands_since is not None and now - self.stands_since > DEAF_AFTER_SECONDS
         return stood and client_order_id not in self._told
 
     async def wanted(self) -> bool:
@@ -160,9 +168,9 @@ class _Line:
         lost = self._lost = asyncio.get_running_loop().create_future()
         connection = await self._connect(self)
         self._told.clear()
-        self._stands_since = asyncio.get_running_loop().time()
+        self.stands_since = asyncio.get_running_loop().time()
         try:
-            self.tell(None)
+            self.tell(None, None)  # what came before now was not heard
             while not lost.done():
                 done, _ = await asyncio.wait(
                     [lost, connection.gone], timeout=LINGER_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -173,7 +181,7 @@ class _Line:
                     return "nobody listens"
             return lost.result()
         finally:
-            self._stands_since = None
+            self.stands_since = None
             await connection.close()
 
 
@@ -184,12 +192,15 @@ class _Connection:
     for good at a change of a balance that nobody watches.
     """
 
-    def __init__(self, venue: Any, tell: Heard, lose: Callable[[str], None]) -> None:
+    def __init__(
+        self, venue: Any, tell: HearOrder, lose: Callable[[str], None], balance: Callable[[Any], None]
+    ) -> None:
         self._venue = venue
         self._url = venue.urls["api"]["ws"]["ws-api"]["spot"]
         self._client: Any = None
         self._tell = tell
         self._lose = lose
+        self._balance = balance
         self.gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
@@ -214,7 +225,12 @@ class _Connection:
         match event.get("e"):
             case "executionReport":
                 # A cancel has an id of its own in `c`; the order's is in `C` then.
-                self._tell(str(event.get("C") or event.get("c") or "") or None)
+                name = str(event.get("C") or event.get("c") or "") or None
+                self._tell(name, STATUSES.get(str(event.get("X"))))
+            case "outboundAccountPosition":
+                self._balance(event)
+            case "balanceUpdate":
+                self._balance(None)
             case "eventStreamTerminated" | "serverShutdown" as told:
                 self._lose(f"the venue said {told}")
             case _:
