@@ -98,7 +98,7 @@ def _fetch(name: str, integrity: str, digest: str, program: Path) -> None:
 class Rest:
     """PostgREST over one database; `url` is its own address, behind the gateway."""
 
-    def __init__(self, authenticator_dsn: str, jwt_secret: str, log: Path, *, pool: int = 20) -> None:
+    def __init__(self, authenticator_dsn: str, jwt_secret: str, log: Path, *, pool: int = 8) -> None:
         self.log = log
         self.port = 0
         self._settings = {

@@ -91,8 +91,8 @@ class Keeper:
         self._unbooked: list[Heard] = []
         self._woken = asyncio.Event()
         self._stale = False
-        self._looked_at = 0.0  # what happened before this keeper came is looked at first
-        self._news_of_orders = True
+        self._looked_at = 0.0  # what befell orders before this keeper came is looked at first
+        self._news_of_orders = bool(held.orders)
         self._look_is_due = False
         self._changed: set[str] = set()
         self._failures = 0
@@ -327,16 +327,15 @@ class Keeper:
             self._unbooked = [Heard(order.id, report) for order, report in news]
             self._held = replace(self._held, orders=())
             return True
-        for order, report in news:
-            await self._store.record(order.id, report, None, None)
-        await self._read()
+        await self._book([Heard(order.id, report) for order, report in news])
         return True
 
     async def _book_unbooked(self) -> None:
         unbooked, self._unbooked = self._unbooked, []
-        for heard in unbooked:
-            await self._store.record(heard.order_id, heard.report, None, None)
-        await self._read()
+        await self._book(unbooked)
+
+    async def _book(self, heard: Sequence[Heard]) -> None:
+        self._held = await self._store.record_exits(self._held.position.id, heard)
 
     async def _protect(self, step: Protect) -> None:
         orders = protective_orders(self._held, step, self._new_id)
@@ -420,10 +419,8 @@ class Keeper:
             if isinstance(error, Rejected) and error.code not in NO_VERDICTS:
                 refusal = error
             reports = [failed_to_place(error)] * len(orders)
-        for order, report in zip(orders, reports, strict=True):
-            await self._store.record(order.id, report, None, None)
+        await self._book([Heard(order.id, report) for order, report in zip(orders, reports, strict=True)])
         self._looked_at = self._clock.monotonic()
-        await self._read()
         if refusal is None:
             self._refusals = 0
             if any(report.status == "failed" for report in reports):

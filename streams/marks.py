@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
+from math import ceil
 from uuid import UUID
 
 import reactivex as rx
@@ -23,6 +23,10 @@ from streams.ports import Clock, Exchange, Mark, Store
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 1.0
+TURNS_A_SECOND = 1
+"""Users are told in so many groups, one after the other: what else is to be done does not wait for all of them."""
+HASTE_SECONDS = 0.01
+"""By so much a timer may be early."""
 WRITE_SECONDS = 5.0
 BALANCE_SECONDS = 60.0
 """How old what an account has at an exchange may be: each question costs a request weight of 20."""
@@ -50,7 +54,8 @@ class Marks:
         """Tell and write for as long as it is subscribed to; nothing comes out."""
         nothing: Observable[Outcome] = rx.empty()
         beat = from_coro(self._beat, name="marks").pipe(recover(self._missed), ops.flat_map(lambda _: nothing))
-        return rx.interval(SEND_SECONDS, scheduler=scheduler).pipe(ops.map(lambda _: beat), ops.exclusive())
+        turns = rx.interval(SEND_SECONDS / TURNS_A_SECOND, scheduler=scheduler)
+        return turns.pipe(ops.map(lambda _: beat), ops.exclusive())
 
     async def _beat(self) -> None:
         marks = [
@@ -66,10 +71,13 @@ class Marks:
             self._workers = max(await self._store.write_marks(marks, balances), 1)
 
     async def _send(self, marks: Sequence[Mark], now: float) -> None:
-        """Send what changed; of more users than may be told in a second, those who waited longest."""
+        """Send what changed to those whose turn it is: of more users than may be told, those who waited longest."""
         moved = [mark for mark in marks if self._sent.get(mark.position_id) != mark.price]
-        waiting = sorted({mark.account.user_id for mark in moved}, key=lambda user: self._last_told.get(user, 0.0))
-        users = set(islice(waiting, max(MESSAGES_A_SECOND // self._workers, 1)))
+        due_since = now - SEND_SECONDS + HASTE_SECONDS
+        due = {mark.account.user_id for mark in moved if self._last_told.get(mark.account.user_id, 0.0) <= due_since}
+        everybody = len({mark.account.user_id for mark in marks})
+        turn = ceil(min(everybody, MESSAGES_A_SECOND / self._workers) / TURNS_A_SECOND)
+        users = set(sorted(due, key=lambda user: self._last_told.get(user, 0.0))[:turn])
         told = [mark for mark in moved if mark.account.user_id in users]
         if not told:
             return

@@ -78,6 +78,7 @@ class Market:
         self._set_book: tuple[tuple[Level, ...], tuple[Level, ...]] | None = None
         self._set_book_at = 0
         self._set_trades: deque[Trade] = deque(maxlen=_REMEMBERED)
+        self._last_trade: tuple[tuple[int, int, int], Trade] | None = None
         self._changed_in = -1
         self._changes = 0
         self._book = Book(-1, (), ())
@@ -151,10 +152,13 @@ class Market:
 
     def last_trade(self) -> Trade:
         """The newest trade of the tape."""
-        newest = self._trade(self.slot(self.clock.market_ms()))
-        if self._set_trades and self._set_trades[-1].id > newest.id:
-            return self._set_trades[-1]
-        return newest
+        known_by = (self.slot(self.clock.market_ms()), self._changed_in, self._changes)
+        if self._last_trade is None or self._last_trade[0] != known_by:  # every order that rests asks for it
+            newest = self._trade(known_by[0])
+            if self._set_trades and self._set_trades[-1].id > newest.id:
+                newest = self._set_trades[-1]
+            self._last_trade = known_by, newest
+        return self._last_trade[1]
 
     def trades(self, *, until: int | None = None, limit: int) -> list[Trade]:
         """The newest trades up to a moment (now, without one), oldest first."""

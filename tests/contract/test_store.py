@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -10,11 +11,12 @@ import pytest
 
 from streams.domain.account import Account
 from streams.domain.errors import Dismissed, Refused
-from streams.domain.order import OrderReport, client_order_id
+from streams.domain.held import Held
+from streams.domain.order import Order, OrderReport, client_order_id
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
 from streams.domain.sizing import Sized
-from streams.ports import Attempt, Claim
+from streams.ports import Attempt, Claim, ExitPlan, Heard
 from tests.contract.desk import Desk, FakeDesk, ProjectDesk, contract
 from tests.domain import specimens
 from tests.end_to_end.product import Project
@@ -270,6 +272,45 @@ async def test_rows_are_read_of_the_accounts_asked_for(desk: Desk) -> None:
 
 
 @contract
+async def test_sells_are_committed_booked_together_and_end_the_position(desk: Desk) -> None:
+    held = await _opened(desk)
+    stop, target = _leg(held, "stop_loss", "90"), _leg(held, "take_profit", "110")
+    assert (await desk.store.prepare_exits(_exits(held, stop, target))).outcome == "prepared"
+    resting = [Heard(leg.id, OrderReport("submitted", f"venue-{leg.purpose}")) for leg in (stop, target)]
+    after = await desk.store.record_exits(held.position.id, resting)
+    assert {order.purpose for order in after.guards} == {"stop_loss", "take_profit"}
+    assert after == await desk.store.record_exits(held.position.id, resting)
+    fill = specimens.fill("90", "1", 2)
+    fired = [Heard(stop.id, OrderReport("filled", fills=(fill,))), Heard(target.id, OrderReport("expired"))]
+    after = await desk.store.record_exits(held.position.id, fired)
+    assert (after.orders, after.position.exit_quantity, after.attempts) == ((), 1, 2)
+    ended = await desk.store.close_position(held.position.id, "stop_loss")
+    assert (ended.position.status, ended.position.exit_reason) == ("closed", "stop_loss")
+    assert await desk.store.held([held.position.id]) == []
+
+
+@contract
+async def test_no_coin_is_promised_to_two_sells(desk: Desk) -> None:
+    held = await _opened(desk)
+    stop, another = _leg(held, "stop_loss", "90"), _leg(held, "stop_loss", "91", number=2)
+    assert (await desk.store.prepare_exits(_exits(held, stop))).outcome == "prepared"
+    assert (await desk.store.prepare_exits(_exits(held, another))).outcome == "stale"
+    cancelled = Heard(stop.id, OrderReport("submitted", "venue-1")), Heard(stop.id, OrderReport("cancelled", "venue-1"))
+    again = replace(_exits(held, another), heard=cancelled)
+    assert (await desk.store.prepare_exits(again)).outcome == "prepared"
+
+
+@contract
+async def test_sells_of_another_workers_position_are_not_booked(desk: Desk) -> None:
+    held = await _opened(desk)
+    stop = _leg(held, "stop_loss", "90")
+    await desk.store.prepare_exits(_exits(held, stop))
+    await desk.give_to_another(held.position.account)
+    with pytest.raises(Dismissed):
+        await desk.store.record_exits(held.position.id, [Heard(stop.id, OrderReport("submitted", "venue-1"))])
+
+
+@contract
 async def test_only_the_holder_of_an_account_speaks_of_its_keys(desk: Desk) -> None:
     anna = await desk.user()
     await _claimed(desk, anna)
@@ -284,6 +325,41 @@ async def _claimed(desk: Desk, account: Account, signal: UUID | None = None) -> 
     wanted = signal or await desk.signal(account)
     [brief] = [one for one in (await desk.store.claim([wanted])).briefs if one.id == wanted]
     return brief
+
+
+async def _opened(desk: Desk) -> Held:
+    """A position of 1 BTC that was bought at 100."""
+    attempt = _attempt(await _claimed(desk, await desk.user()))
+    await desk.store.admit(attempt)
+    await desk.store.record(attempt.order_id, _filled(), None, None)
+    (held,) = await desk.store.held([attempt.position_id])
+    return held
+
+
+def _leg(held: Held, purpose: str, price: str, number: int = 1) -> Order:
+    """A protective order for all of a position."""
+    position = held.position
+    return Order(
+        id=uuid4(),
+        position_id=position.id,
+        user_id=position.user_id,
+        mode=position.mode,
+        purpose=purpose,
+        client_order_id=client_order_id(position.id, purpose, number),
+        list_client_order_id=client_order_id(position.id, "list", number),
+        symbol=position.symbol,
+        side="sell",
+        type=purpose,
+        quantity=position.remaining,
+        stop_price=Decimal(price),
+        status="created",
+        signed_at_ms=0,
+        recv_window_ms=0,
+    )
+
+
+def _exits(held: Held, *orders: Order) -> ExitPlan:
+    return ExitPlan(held.position.id, orders, recv_window_ms=1000, venue_offset_ms=0)
 
 
 async def _read(desk: Desk, signal: UUID) -> Brief:

@@ -53,10 +53,10 @@ FUNCTIONS = {
     for function in (
         "admit_signal", "adopt_position", "claim_signals", "clear_system_stop", "close_position", "emergency_stop",
         "end_key_access", "held_positions", "note_keys", "open_positions", "prepare_exits", "read_credentials",
-        "record_failed_try", "record_order", "reencrypt_credentials", "refuse_signal", "release_accounts",
-        "resume_position", "revoke_credentials", "send_marks", "set_trader_mode", "settle_action", "signal_brief",
-        "store_credentials", "unfinished_orders", "worker_heartbeat", "worker_register", "worker_retire",
-        "write_marks",
+        "record_exits", "record_failed_try", "record_order", "reencrypt_credentials", "refuse_signal",
+        "release_accounts", "resume_position", "revoke_credentials", "send_marks", "set_trader_mode",
+        "settle_action", "signal_brief", "store_credentials", "unfinished_orders", "worker_heartbeat",
+        "worker_register", "worker_retire", "write_marks",
     )
 }  # fmt: skip
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from tests.connections import HTTP
 from tests.end_to_end.product import Project, User, wait_until
@@ -16,7 +15,12 @@ from tests.end_to_end.testnet import join_testnet
 FINE = Decimal("0.0003")
 SIZE = {"position_size": {"type": "fixed", "value": "50"}}
 WIDE = {"stop_loss_percent": "8", "take_profit_percent": "8"}
-HELD = "select count(*) as held from positions where user_id = any (%s) and status = 'monitoring'"
+HELD = "select user_id, symbol from positions where user_id = any (%s) and status = 'monitoring'"
+UNDER_WAY = """
+  select from signals where user_id = any (%s) and status in ('ready', 'executing')
+  union all
+  select from positions where user_id = any (%s) and status in ('created', 'submitting', 'open', 'closing')
+"""
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,30 @@ def gather(
     with ThreadPoolExecutor(4) as at_once:
         users = list(at_once.map(join, range(len(trails))))
     crowd = Crowd(dict(zip(trails, users, strict=True)), symbols)
-    project.signals([_signal(user, symbol) for symbol in symbols for user in users])
-    wait_until(
-        f"{crowd.size} positions are monitored",
-        lambda: project.rows(HELD, crowd.ids)[0]["held"] == crowd.size,
-        seconds,
-    )
+    fill_up(project, crowd, seconds)
     return crowd
 
 
-def _signal(user: User, symbol: str) -> dict[str, Any]:
-    return {"user_id": user.id, "trader_id": user.trader_id, "symbol": symbol}
+def fill_up(project: Project, crowd: Crowd, seconds: float) -> None:
+    """Have every user of a crowd hold every symbol; what has been sold meanwhile is bought again."""
+    while missing := _missing(project, crowd):
+        project.signals(
+            [{"user_id": user.id, "trader_id": user.trader_id, "symbol": symbol} for user, symbol in missing]
+        )
+        wait_until("every signal is worked on", lambda: not project.rows(UNDER_WAY, crowd.ids, crowd.ids), seconds)
+
+
+def _missing(project: Project, crowd: Crowd) -> Sequence[tuple[User, str]]:
+    held = {(str(row["user_id"]), row["symbol"]) for row in project.rows(HELD, crowd.ids)}
+    everything = [(user, symbol) for symbol in crowd.symbols for user in crowd.users.values()]
+    return [(user, symbol) for user, symbol in everything if (user.id, symbol) not in held]
+
+
+def price_now(project: Project, symbol: str) -> Decimal:
+    """A symbol's best bid at the exchange."""
+    asked = {"symbol": symbol.replace("/", "")}
+    told = HTTP.get(f"{project.env['EXCHANGE_BASE_URL']}/api/v3/ticker/bookTicker", params=asked).raise_for_status()
+    return Decimal(told.json()["bidPrice"])
 
 
 def fine_symbols(project: Project, count: int) -> Mapping[str, Decimal]:

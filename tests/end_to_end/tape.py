@@ -1,15 +1,21 @@
-"""Every best bid that the exchange streams, written down as it comes: what prices did, by their own word."""
+"""Every best bid that the exchange streams, written down as it comes: what prices did, by their own word.
+
+Run as a process of its own, so that what is measured beside it does not wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import threading
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 import aiohttp
 
@@ -24,44 +30,62 @@ class Tick:
     bid: Decimal
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tape:
-    """The ticks of each symbol in the order in which they came."""
+    """What is written down so far: a line a message, its moment before it."""
 
-    ticks: dict[str, list[Tick]] = field(default_factory=dict[str, list[Tick]])
+    path: Path
+    names: Mapping[str, str]
+    process: subprocess.Popen[bytes]
 
-    def since(self, symbol: str, moment: float) -> Sequence[Tick]:
-        """What a symbol did from a moment on."""
-        return [tick for tick in self.ticks.get(symbol, ()) if tick.at >= moment]
+    def ticks(self) -> dict[str, list[Tick]]:
+        """The ticks of each symbol in the order in which they came."""
+        ticks: dict[str, list[Tick]] = {symbol: [] for symbol in self.names.values()}
+        for line in self._lines():
+            moment, message = line.split(" ", 1)
+            told = json.loads(message)
+            if "s" in told:
+                ticks[self.names[told["s"]]].append(Tick(float(moment), Decimal(told["b"])))
+        return ticks
 
     @property
     def length(self) -> int:
-        """How many ticks there are, of all symbols."""
-        return sum(len(ticks) for ticks in self.ticks.values())
+        """How many messages there are, of all symbols."""
+        return len(self._lines())
+
+    def stop(self) -> None:
+        """Write no more."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+
+    def _lines(self) -> Sequence[str]:
+        return self.path.read_text().rpartition("\n")[0].splitlines()
 
 
 @contextmanager
-def recording(project: Project, symbols: Sequence[str]) -> Generator[Tape]:
+def recording(project: Project, symbols: Sequence[str], path: Path) -> Generator[Tape]:
     """Write down what these symbols do, from when each was heard once until the end."""
-    tape, ended = Tape(), threading.Event()
-    listening = threading.Thread(target=lambda: asyncio.run(_listen(project, symbols, tape, ended)), name="tape")
-    listening.start()
+    names = {symbol.replace("/", ""): symbol for symbol in symbols}
+    url = f"{project.env['EXCHANGE_BASE_URL'].replace('http', 'ws', 1)}/ws"
+    streams = [f"{name.lower()}@bookTicker" for name in names]
+    with path.open("w") as written:
+        process = subprocess.Popen([sys.executable, "-m", "tests.end_to_end.tape", url, *streams], stdout=written)
+    tape = Tape(path, names, process)
     try:
-        wait_until("every symbol is heard", lambda: len(tape.ticks) == len(symbols))
+        wait_until("every symbol is heard", lambda: all(tape.ticks().values()))
         yield tape
     finally:
-        ended.set()
-        listening.join()
+        tape.stop()
 
 
-async def _listen(project: Project, symbols: Sequence[str], tape: Tape, ended: threading.Event) -> None:
-    names = {symbol.replace("/", ""): symbol for symbol in symbols}
-    streams = [f"{name.lower()}@bookTicker" for name in names]
-    url = f"{project.env['EXCHANGE_BASE_URL'].replace('http', 'ws', 1)}/ws"
+async def _listen(url: str, streams: Sequence[str]) -> None:
     async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
-        await socket.send_json({"method": "SUBSCRIBE", "params": streams, "id": 1})
-        while not ended.is_set():
-            message = json.loads(await socket.receive_str(timeout=10))
-            if "s" in message:
-                symbol = names[message["s"]]
-                tape.ticks.setdefault(symbol, []).append(Tick(time.time(), Decimal(message["b"])))
+        await socket.send_json({"method": "SUBSCRIBE", "params": list(streams), "id": 1})
+        while True:
+            print(time.time(), await socket.receive_str(timeout=10), flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_listen(sys.argv[1], sys.argv[2:]))

@@ -21,7 +21,19 @@ from streams.domain.risk import Protection
 from streams.domain.signal import Brief, PaperFunds
 from streams.domain.sizing import Funds
 from streams.domain.step import Answer as ActionAnswer
-from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, HearOrder, Mark, Prepared, Pulse, Unfinished
+from streams.ports import (
+    Admission,
+    Attempt,
+    Booked,
+    Claim,
+    ExitPlan,
+    Heard,
+    HearOrder,
+    Mark,
+    Prepared,
+    Pulse,
+    Unfinished,
+)
 from tests.domain import specimens
 from tests.streams import answers
 from tests.streams.answers import Answer
@@ -217,12 +229,6 @@ class FakeStore(Faulty):
 
     async def record(self, order_id: UUID, report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Booked:
         await self.enter("record")
-        if order_id in self.exits.orders:
-            sell = self.exits.orders[order_id]
-            self._check_held(sell.position_id)
-            changed = self.exits.book(order_id, report)
-            await self.leave("record")
-            return Booked(changed, self.exits.orders[order_id].status, self.positions[sell.position_id])
         row = self.orders[order_id]
         if self.holders[row.brief.account] != self._alive():
             raise Dismissed("the account is another worker's")
@@ -276,6 +282,16 @@ class FakeStore(Faulty):
         prepared = self.exits.prepare(plan)
         await self.leave("prepare_exits")
         return prepared
+
+    async def record_exits(self, position_id: UUID, heard: Sequence[Heard]) -> Held:
+        await self.enter("record_exits")
+        self._check_held(position_id)
+        for one in heard:
+            if self.exits.orders[one.order_id].position_id != position_id:
+                raise Broken(f"order {one.order_id} is no sell of position {position_id}")
+            self.exits.book(one.order_id, one.report)
+        await self.leave("record_exits")
+        return self.exits.held(position_id)
 
     async def adopt(self, position_id: UUID) -> Held:
         await self.enter("adopt")

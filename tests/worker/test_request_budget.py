@@ -44,9 +44,11 @@ def takes(budget: RequestBudget, urgency: Urgency, weight: int = 1) -> bool:
 @pytest.mark.parametrize(
     ("used", "served"),
     [
-        (0, {Urgency.MARKET, Urgency.QUESTION, Urgency.ORDER}),
-        (WEIGHT_PER_MINUTE * 3 // 4, {Urgency.QUESTION, Urgency.ORDER}),
-        (WEIGHT_PER_MINUTE * 9 // 10, {Urgency.ORDER}),
+        (0, set(Urgency)),
+        (WEIGHT_PER_MINUTE * 75 // 100, {Urgency.ENTRY, Urgency.QUESTION, Urgency.CANCEL, Urgency.ORDER}),
+        (WEIGHT_PER_MINUTE * 80 // 100, {Urgency.QUESTION, Urgency.CANCEL, Urgency.ORDER}),
+        (WEIGHT_PER_MINUTE * 90 // 100, {Urgency.CANCEL, Urgency.ORDER}),
+        (WEIGHT_PER_MINUTE * 98 // 100, {Urgency.ORDER}),
         (WEIGHT_PER_MINUTE - 1, {Urgency.ORDER}),
         (WEIGHT_PER_MINUTE, set[Urgency]()),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from streams.ports import Keys
 
 FUNCTION = "decrypt-api-keys"
 CACHE_SECONDS = 60.0
-RENEWED_AFTER = 0.5
-"""The part of their time after which keys in use are asked for anew, before anybody has to wait for them."""
+RENEWED_AFTER = (0.4, 0.8)
+"""The part of their time after which keys in use are asked for anew, before anybody has to wait for them: between
+these, so that those of many accounts are not all asked for at once."""
 CALL_SECONDS = 10.0
 CONNECTIONS = 4
 UNREADABLE = ("keys_unreadable", "keys_rejected")
@@ -108,7 +110,8 @@ class EdgeKeyring:
         loop, seconds = asyncio.get_running_loop(), self._cache_seconds
         forgetting = loop.call_later(seconds, self._forget, account)
         now = loop.time()
-        self._held[account] = _Held(keys, now + seconds * RENEWED_AFTER, now + seconds, forgetting)
+        renewed_at = now + seconds * random.uniform(*RENEWED_AFTER)  # noqa: S311
+        self._held[account] = _Held(keys, renewed_at, now + seconds, forgetting)
 
     def _forget(self, account: Account) -> None:
         held = self._held.pop(account, None)

@@ -29,7 +29,7 @@ from streams.domain.position import Position
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
 from streams.domain.step import Answer
-from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Mark, Prepared, Pulse, Unfinished
+from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Heard, Mark, Prepared, Pulse, Unfinished
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from supabase import PostgrestAPIError as APIError
 
@@ -207,6 +207,11 @@ class SupabaseStore:
             "prepare_exits", self._id(), p_position_id=str(plan.position_id), p_plan=_exit_plan(plan)
         )
         return Prepared(answer["outcome"], int(answer.get("signed_at_ms") or 0))
+
+    async def record_exits(self, position_id: UUID, heard: Sequence[Heard]) -> Held:
+        """Book what the venue said of sells of a position, and read it as it stands then; again changes nothing."""
+        answer = await self._call("record_exits", self._id(), p_position_id=str(position_id), p_reports=_heard(heard))
+        return _held(answer)
 
     async def adopt(self, position_id: UUID) -> Held:
         """Move an open position to monitoring."""
@@ -468,12 +473,14 @@ def _exit_plan(plan: ExitPlan) -> Mapping[str, object]:
         ],
         "recv_window_ms": plan.recv_window_ms,
         "venue_offset_ms": plan.venue_offset_ms,
-        "reports": [
-            {"order_id": str(heard.order_id), "report": _report(heard.report, None, None)} for heard in plan.heard
-        ],
+        "reports": _heard(plan.heard),
         "exit_reason": plan.exit_reason,
         "trailing_stop_price": _money(plan.trailing_stop_price),
     }
+
+
+def _heard(heard: Sequence[Heard]) -> list[Mapping[str, object]]:
+    return [{"order_id": str(one.order_id), "report": _report(one.report, None, None)} for one in heard]
 
 
 def _report(report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Mapping[str, object]:

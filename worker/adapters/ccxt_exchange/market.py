@@ -180,7 +180,7 @@ class CcxtMarket:
 
         A question is kept back as well while the venue answers none.
         """
-        breaker = nullcontext() if urgency is Urgency.ORDER else self._breakers[urgency].asking()
+        breaker = self._breakers[urgency].asking() if urgency in self._breakers else nullcontext()
         try:
             with self.budget.spending(weight, urgency), breaker:
                 return await request()

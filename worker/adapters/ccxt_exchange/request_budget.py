@@ -23,10 +23,15 @@ MINUTE_MS = 60_000
 
 
 class Urgency(Enum):
-    """How much of a minute's weight may be gone before a request has to wait: orders always find room."""
+    """How much of a minute's weight may be gone before a request has to wait.
+
+    Protection and exits always find room: what is cancelled for them leaves them some, and entries wait long before.
+    """
 
     ORDER = 1.0
+    CANCEL = 0.98
     QUESTION = 0.9
+    ENTRY = 0.8
     MARKET = 0.75
 
 
@@ -46,15 +51,19 @@ class RequestBudget:
         """The weight of this minute, of the venue's clock, that is gone or on its way."""
         return self._on_its_way + (self._told if self._venue_ms() // MINUTE_MS == self._minute else 0)
 
-    @contextmanager
-    def spending(self, weight: int, urgency: Urgency) -> Generator[None]:
-        """Send a request of this weight inside. Raises Transient, and nothing is sent, where there is no room."""
+    def check_room(self, weight: int, urgency: Urgency) -> None:
+        """Raises Transient where a request of this weight would have to wait."""
         wait = self._closed_until - self._clock.monotonic()
         if wait > 0:
             raise Transient(f"the exchange asked for a pause; {wait:.0f} s are left")
         if self.used + weight > WEIGHT_PER_MINUTE * urgency.value:
             left = (MINUTE_MS - self._venue_ms() % MINUTE_MS) / 1000
             raise Transient(f"this minute's requests to the exchange are used up; {left:.0f} s are left of it")
+
+    @contextmanager
+    def spending(self, weight: int, urgency: Urgency) -> Generator[None]:
+        """Send a request of this weight inside. Raises Transient, and nothing is sent, where there is no room."""
+        self.check_room(weight, urgency)
         self._on_its_way += weight
         try:
             yield

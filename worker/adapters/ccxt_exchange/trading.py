@@ -67,6 +67,7 @@ class CcxtExchange:
         Raises Refused without a valid key, Transient where the venue does not answer or takes no order of it now.
         """
         self._count.check_room(brief.account)
+        self._market.budget.check_room(SEND_WEIGHT, Urgency.ENTRY)
         await self._instance(brief.account)
         stream, asked_ms = self._streams.standing(brief.account), self._market.venue_ms()
         known = self._balances.funds(brief.account, stream)
@@ -195,10 +196,16 @@ class CcxtExchange:
         with suppress(NotFound, Rejected):  # ended already, or never there: the look-up tells
             if first.list_client_order_id is None:
                 request["origClientOrderId"] = first.client_order_id
-                told = [await self._sent(first.account, venue, lambda: venue.private_delete_order(request))]
+                told = [
+                    await self._sent(
+                        first.account, venue, lambda: venue.private_delete_order(request), urgency=Urgency.CANCEL
+                    )
+                ]
             else:
                 request["listClientOrderId"] = first.list_client_order_id
-                answer = await self._sent(first.account, venue, lambda: venue.private_delete_orderlist(request))
+                answer = await self._sent(
+                    first.account, venue, lambda: venue.private_delete_orderlist(request), urgency=Urgency.CANCEL
+                )
                 told = list(answer.get("orderReports") or [])
         return [await self._after_cancel(order, told) for order in orders]
 
@@ -327,11 +334,12 @@ class CcxtExchange:
         venue: Any,
         request: Callable[[], Awaitable[Any]],
         confirms: Callable[[Any], bool] | None = None,
+        urgency: Urgency = Urgency.ORDER,
     ) -> Any:
         """A signed request that changes something, sent once. Raises what `sort_failure` makes of a failure."""
         sent.set(False)
         try:
-            answer = await self._market.guarded(SEND_WEIGHT, Urgency.ORDER, request)
+            answer = await self._market.guarded(SEND_WEIGHT, urgency, request)
         except Transient:
             raise
         except Exception as error:
