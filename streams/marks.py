@@ -23,7 +23,7 @@ from streams.ports import Clock, Exchange, Mark, Store
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 1.0
-TURNS_A_SECOND = 1
+TURNS_A_SECOND = 4
 """Users are told in so many groups, one after the other: what else is to be done does not wait for all of them."""
 HASTE_SECONDS = 0.01
 """By so much a timer may be early."""

@@ -146,7 +146,8 @@ class UserEvents:
         self._send(listeners, event)
 
     def position(self, account: Account, assets: Iterable[str]) -> None:
-        """Tells what the account now holds of those assets."""
+        """Tells what the account now holds of those assets, which has just changed."""
+        account.updated_ms = self._now_ms()
         listeners = self._listeners.get(account.api_key)
         if not listeners:
             return

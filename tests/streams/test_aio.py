@@ -25,6 +25,7 @@ from streams.aio import (
     recover,
     serial_by,
     shielded_step,
+    spaced,
     step,
 )
 from tests.streams.virtual_loop import in_virtual_time
@@ -366,6 +367,39 @@ async def test_gathering_ends_its_batch_even_where_it_began_inside_one_that_ende
     subscription.dispose()
     await asyncio.sleep(1)
     assert ended == ["ended"]
+
+
+@in_virtual_time
+async def test_what_comes_close_together_is_handed_on_together_and_none_of_it_is_lost() -> None:
+    source = Subject[int]()
+    heard = Heard(source.pipe(spaced(1.0)))
+    source.on_next(1)
+    assert heard.items == [(1,)]
+    await asyncio.sleep(0.5)
+    source.on_next(2)
+    source.on_next(3)
+    await asyncio.sleep(0.4)
+    assert heard.items == [(1,)]
+    await asyncio.sleep(0.2)
+    assert heard.items == [(1,), (2, 3)]
+    await asyncio.sleep(5)
+    source.on_next(4)
+    source.on_next(5)
+    assert heard.items == [(1,), (2, 3), (4,)]
+    source.on_completed()
+    assert heard.items == [(1,), (2, 3), (4,), (5,)]
+    assert heard.completed
+
+
+@in_virtual_time
+async def test_nothing_is_handed_on_once_disposed() -> None:
+    source = Subject[int]()
+    heard = Heard(source.pipe(spaced(1.0)))
+    source.on_next(1)
+    source.on_next(2)
+    heard.subscription.dispose()
+    await asyncio.sleep(5)
+    assert heard.items == [(1,)]
 
 
 @in_virtual_time

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -103,6 +104,38 @@ def test_each_change_of_an_order_is_told_by_its_own_id() -> None:
             await trader.send("DELETE", "order", symbol="BTCUSDT", orderId=placed["orderId"])
             await ear.until(lambda: ear.told.count("ours") == 2)
             assert set(ear.told) == {None, "ours"}
+
+    play(story())
+
+
+async def comes_to(balance: Decimal, exchange: CcxtExchange, trader: Trader) -> None:
+    """Wait until so much can be spent, one round trip to the venue after the other."""
+    async with asyncio.timeout(SECONDS):
+        while (await exchange.funds(specimens.brief(mode="testnet"))).balance != balance:
+            await trader.served.get("/api/v3/time")
+
+
+def test_what_can_be_spent_is_asked_for_once_and_then_heard() -> None:
+    def asked(trader: Trader) -> int:
+        return sum(trader.served.venue.asked.document()["requests"].get("GET /api/v3/account", {}).values())
+
+    async def story() -> None:
+        async with trading() as trader, listening(trader) as (exchange, ear):
+            await ear.until(lambda: ear.told == [None])
+            brief = specimens.brief(mode="testnet")
+            first = (await exchange.funds(brief)).balance
+            assert (await exchange.funds(brief)).balance == first
+            assert asked(trader) == 1
+            placed = await trader.limit("BUY", "0.01", "99000", newClientOrderId="ours")
+            await ear.until(lambda: "ours" in ear.told)
+            await comes_to(first - 990, exchange, trader)
+            assert asked(trader) == 1
+            await trader.send("DELETE", "order", symbol="BTCUSDT", orderId=placed["orderId"])
+            await comes_to(first, exchange, trader)
+            await trader.served.control("streams", user="drop")
+            await ear.until(lambda: ear.told.count(None) == 2)
+            assert (await exchange.funds(brief)).balance == first
+            assert asked(trader) == 2
 
     play(story())
 

@@ -126,6 +126,8 @@ class CcxtExchange:
         try:
             if order.side == "buy":
                 self._balances.moved(order.account, int(answer["transactTime"]))
+            elif order.type == "market":
+                self._balances.forget(order.account)  # to think that there is less would refuse what fits
             return await self._report(order, answer, answer.get("fills"))
         except Exception as error:  # it is placed, whatever else is wrong with its answer: a look-up reads it again
             raise Unknown(f"the order was placed, and its answer cannot be read: {error!r}") from error
@@ -207,6 +209,8 @@ class CcxtExchange:
                     first.account, venue, lambda: venue.private_delete_orderlist(request), urgency=Urgency.CANCEL
                 )
                 told = list(answer.get("orderReports") or [])
+        if first.side == "buy":
+            self._balances.forget(first.account)  # what it had set aside is free again
         return [await self._after_cancel(order, told) for order in orders]
 
     async def _after_cancel(self, order: Order, told: Sequence[Any]) -> OrderReport | None:
