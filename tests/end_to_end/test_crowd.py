@@ -19,6 +19,8 @@ from tests.end_to_end.product import Project, User, Worker, launch_worker, wait_
 from tests.end_to_end.tape import Tape, Tick, recording
 from tests.end_to_end.testnet import ledger
 
+pytestmark = pytest.mark.alone
+
 PACE_MS = 50
 PUBLISHED = ("signals", "positions", "orders", "position_actions", "risk_limits", "paper_balances")
 HUNDRED = Decimal(100)

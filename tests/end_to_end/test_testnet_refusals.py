@@ -22,6 +22,7 @@ from tests.end_to_end.testnet import (
     settled,
 )
 from tests.end_to_end.venue_ledger import assert_ledger_equals_rows
+from worker.adapters.ccxt_exchange.balances import QUIET_SECONDS
 
 ORDER, FUNDS = "POST /api/v3/order", "GET /api/v3/account"
 SETTINGS = {**SHORT, "MAX_SIGNAL_AGE": "6", "SWEEP_INTERVAL": "0.5", "KEYS_CACHE_SECONDS": "2"}
@@ -373,9 +374,10 @@ def test_after_a_maintenance_signals_that_waited_are_traded(
 
 
 def test_while_the_exchange_is_down_signals_wait_and_few_requests_are_made(
-    project: Project, user: TestnetUser, other: TestnetUser
+    project: Project, trading: Worker, user: TestnetUser, other: TestnetUser
 ) -> None:
     assert settled(project, project.signal(user), "open")
+    trading.live_for(QUIET_SECONDS)  # until then what it has just heard of the account would do
     before = asked(project, FUNDS, user) + asked(project, FUNDS, other)
     down = {"method": "GET", "path": "/api/v3/account", "kind": "status", "status": 503, "times": 1_000_000}
     project.venue("POST", "faults", down)

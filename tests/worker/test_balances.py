@@ -9,7 +9,7 @@ from tests.domain import specimens
 from tests.streams.fakes import FakeClock
 from tests.streams.virtual_loop import in_virtual_time
 from tests.streams.world import passed
-from worker.adapters.ccxt_exchange.balances import LONGEST_SECONDS, Balances
+from worker.adapters.ccxt_exchange.balances import LONGEST_SECONDS, QUIET_SECONDS, Balances
 
 ANNA = specimens.account(mode="testnet")
 STREAM, ANOTHER = 7.0, 8.0
@@ -69,7 +69,14 @@ async def test_the_news_of_an_order_may_come_before_its_answer() -> None:
 @in_virtual_time
 async def test_it_is_asked_anew_after_a_while_and_on_a_doubt() -> None:
     balances = known()
-    await passed(LONGEST_SECONDS + 1)
+    for second in range(int(LONGEST_SECONDS)):
+        assert balances.funds(ANNA, STREAM) == FUNDS
+        await passed(1.0)
+        balances.told(ANNA, FUNDS.balance, 60 + second)
+    await passed(1.0)
+    assert balances.funds(ANNA, STREAM) is None
+    balances = known()
+    await passed(QUIET_SECONDS + 1)
     assert balances.funds(ANNA, STREAM) is None
     balances = known()
     balances.forget(ANNA)

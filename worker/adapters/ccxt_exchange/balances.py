@@ -16,6 +16,8 @@ from streams.ports import Clock
 
 LONGEST_SECONDS = 60.0
 """After so long it is asked anew, with the fee: a stream may lose anything unsaid."""
+QUIET_SECONDS = 5.0
+"""An account of which nothing was heard for so long is asked for, and its key and the exchange are tried with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class _Known:
     funds: Funds
     stream: float
     asked_at: float
+    heard_at: float
     as_of_ms: int
     needed_ms: int
 
@@ -39,26 +42,31 @@ class Balances:
         known = self._known.get(account)
         if known is None or known.stream != stream or known.as_of_ms < known.needed_ms:
             return None
-        return known.funds if self._clock.monotonic() - known.asked_at <= LONGEST_SECONDS else None
+        now = self._clock.monotonic()
+        is_fresh = now - known.asked_at <= LONGEST_SECONDS and now - known.heard_at <= QUIET_SECONDS
+        return known.funds if is_fresh else None
 
     def answered(self, account: Account, stream: float | None, funds: Funds, asked_ms: int) -> None:
         """Take in an answer; `stream` is the one that stood before it was asked, at `asked_ms` of the venue's clock."""
         if stream is None:
             self._known.pop(account, None)
         else:
-            self._known[account] = _Known(funds, stream, self._clock.monotonic(), asked_ms, asked_ms)
+            now = self._clock.monotonic()
+            self._known[account] = _Known(funds, stream, now, now, asked_ms, asked_ms)
 
     def told(self, account: Account, free: Decimal, at_ms: int) -> None:
         """The stream says what is free since a moment of the venue's clock; what is older than that is passed over."""
         known = self._known.get(account)
         if known is not None and at_ms >= known.as_of_ms:
-            self._known[account] = replace(known, funds=replace(known.funds, balance=free), as_of_ms=at_ms)
+            funds = replace(known.funds, balance=free)
+            self._known[account] = replace(known, funds=funds, as_of_ms=at_ms, heard_at=self._clock.monotonic())
 
     def moved(self, account: Account, at_ms: int) -> None:
         """An order of the account's was carried out at that moment of the venue's clock."""
         known = self._known.get(account)
         if known is not None:
-            self._known[account] = replace(known, needed_ms=max(known.needed_ms, at_ms))
+            needed_ms = max(known.needed_ms, at_ms)
+            self._known[account] = replace(known, needed_ms=needed_ms, heard_at=self._clock.monotonic())
 
     def forget(self, account: Account) -> None:
         """What the account has is in doubt: it is to be asked for."""
