@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -24,11 +24,12 @@ from streams.domain.held import Held, Memory
 from streams.domain.market import MarketRules, Quote
 from streams.domain.money import ZERO, raised_by
 from streams.domain.order import Order, OrderReport
-from streams.domain.reconcile import UNSURE, failed_to_place, never_accepted, proven_absent, vanished
+from streams.domain.reconcile import UNSURE, never_accepted, proven_absent, vanished
 from streams.domain.step import Adopt, Answer, Ask, Cancel, CancelEntry, Close, Protect, Sell, Step, Wait
 from streams.exit_orders import exit_order, protective_orders
 from streams.leash import Leash
 from streams.outcome import Closed, Monitored, Outcome
+from streams.placing import Placing
 from streams.ports import Clock, Exchange, ExitPlan, Heard, Market, NewId, Store
 from streams.prices import Span
 
@@ -45,8 +46,6 @@ RULES_SECONDS = 0.5
 MOST_REFUSALS = 5
 """After so many refused exits a close has not come about, and the position is protected again."""
 UNPROTECTABLE_AFTER = 2
-NO_VERDICTS = ("entry_not_accepted", "keys_rejected")
-"""Too late to be sent, or under a key that is refused: neither says that the order itself could not be placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,7 @@ class Keeper:
         self._settings = settings
         self._cancel_entry = cancel_entry
         self._leash = Leash(store, settings.recv_window_ms)
+        self._placing = Placing(store, exchange, settings.recv_window_ms)
         self._memory = Memory(peak=held.position.entry_price)
         self._quote: Quote | None = None
         self._unbooked: list[Heard] = []
@@ -339,33 +339,17 @@ class Keeper:
 
     async def _protect(self, step: Protect) -> None:
         orders = protective_orders(self._held, step, self._new_id)
-        prepared = await self._prepared(orders, trailing_stop=step.trailing_stop)
-        if prepared is None:
-            return
-
-        async def place() -> Sequence[OrderReport]:
-            if len(prepared) == 1:
-                return [await self._exchange.place(prepared[0])]
-            return await self._exchange.place_list(*prepared)
-
-        refusal = await self._placed(prepared, place)
-        if refusal is None:
-            return
-        if await self._coins_are_gone(refusal):
+        plan = replace(self._placing.plan(orders, self._unbooked), trailing_stop_price=step.trailing_stop)
+        refusal = await self._placed(plan)
+        if refusal is None or await self._coins_are_gone(refusal):
             return
         if self._refusals >= UNPROTECTABLE_AFTER:
             self._memory = replace(self._memory, unprotectable=refusal.reason)
 
     async def _sell(self, step: Sell) -> None:
         order = exit_order(self._held, step, self._new_id)
-        prepared = await self._prepared((order,), step.reason, action=step)
-        if prepared is None:
-            return
-
-        async def place() -> Sequence[OrderReport]:
-            return [await self._exchange.place(prepared[0])]
-
-        refusal = await self._placed(prepared, place)
+        plan = self._placing.plan((order,), self._unbooked)
+        refusal = await self._placed(replace(plan, exit_reason=step.reason, action_id=step.action_id))
         if refusal is None or await self._coins_are_gone(refusal):
             return
         if self._refusals >= MOST_REFUSALS and self._held.position.status == "closing":
@@ -374,62 +358,25 @@ class Keeper:
             self._held = await self._store.resume(self._held.position.id, refusal.reason)
             self._refusals = 0
 
-    async def _prepared(
-        self,
-        orders: tuple[Order, ...],
-        reason: str | None = None,
-        trailing_stop: Decimal | None = None,
-        action: Sell | None = None,
-    ) -> tuple[Order, ...] | None:
-        """Commit the intent; None where the rows say otherwise, and were read anew."""
-        venue_ms = self._exchange.now_ms()
-        plan = ExitPlan(
-            self._held.position.id,
-            orders,
-            self._settings.recv_window_ms,
-            0 if venue_ms is None else venue_ms - self._store.now_ms(),
-            tuple(self._unbooked),
-            reason,
-            trailing_stop,
-            None if action is None else action.action_id,
-        )
-        prepared = await self._store.prepare_exits(plan)
+    async def _placed(self, plan: ExitPlan) -> Rejected | None:
+        """Place what is planned and book what came of it. A refusal is told, and slows the next try down."""
+        orders = await self._placing.commit(plan)
         self._unbooked = []
-        if prepared.outcome == "late":  # too little is left of the lease: renew it and ask again
-            await self._store.heartbeat()
-            prepared = await self._store.prepare_exits(replace(plan, heard=()))
-        if prepared.outcome != "prepared":
+        if orders is None:
             await self._read()
             return None
-        stamped = {
-            "signed_at_ms": prepared.signed_at_ms,
-            "recv_window_ms": plan.recv_window_ms,
-            "status": "submitting",
-        }
-        return tuple(order.model_copy(update=stamped) for order in orders)
-
-    async def _placed(
-        self, orders: Sequence[Order], place: Callable[[], Awaitable[Sequence[OrderReport]]]
-    ) -> Rejected | None:
-        """Send once and book what came of it. A refusal is told, and slows the next try down."""
-        refusal: Rejected | None = None
-        try:
-            reports = await place()
-        except Exception as error:
-            if isinstance(error, Rejected) and error.code not in NO_VERDICTS:
-                refusal = error
-            reports = [failed_to_place(error)] * len(orders)
-        await self._book([Heard(order.id, report) for order, report in zip(orders, reports, strict=True)])
+        sent = await self._placing.send(orders)
+        await self._book(sent.heard)
         self._looked_at = self._clock.monotonic()
-        if refusal is None:
+        if sent.refusal is None:
             self._refusals = 0
-            if any(report.status == "failed" for report in reports):
+            if sent.failed:
                 raise Transient("the exchange takes no orders now")
             return None
         self._refusals += 1
-        log.warning("the exchange refused to sell of position %s: %s", self._held.position.id, refusal.reason)
+        log.warning("the exchange refused to sell of position %s: %s", self._held.position.id, sent.refusal.reason)
         await self._told(min(FIRST_PAUSE_SECONDS * 2.0**self._refusals, LONGEST_PAUSE_SECONDS))
-        return refusal
+        return sent.refusal
 
     async def _coins_are_gone(self, refusal: Rejected) -> bool:
         """Whether an order was refused for want of coins that the account does not have any more."""

@@ -23,7 +23,7 @@ from streams.ports import Clock, Exchange, Mark, Store
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 1.0
-TURNS_A_SECOND = 4
+TURNS_A_SECOND = 2
 """Users are told in so many groups, one after the other: what else is to be done does not wait for all of them."""
 HASTE_SECONDS = 0.01
 """By so much a timer may be early."""
@@ -55,7 +55,7 @@ class Marks:
         nothing: Observable[Outcome] = rx.empty()
         beat = from_coro(self._beat, name="marks").pipe(recover(self._missed), ops.flat_map(lambda _: nothing))
         turns = rx.interval(SEND_SECONDS / TURNS_A_SECOND, scheduler=scheduler)
-        return turns.pipe(ops.map(lambda _: beat), ops.exclusive())
+        return turns.pipe(ops.filter(lambda _: bool(self._keepers())), ops.map(lambda _: beat), ops.exclusive())
 
     async def _beat(self) -> None:
         marks = [
