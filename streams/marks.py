@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -9,10 +10,10 @@ from math import ceil
 from uuid import UUID
 
 import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import Observable
 from reactivex import operators as ops
 
-from streams.aio import from_coro, recover
+from streams.aio import from_coro
 from streams.domain.account import Account
 from streams.domain.errors import ExecutionError
 from streams.domain.signal import QUOTE_CURRENCY
@@ -50,12 +51,23 @@ class Marks:
         self._balances: dict[Account, tuple[float, Decimal]] = {}
         self._workers = 1
 
-    def told(self, scheduler: abc.SchedulerBase) -> Observable[Outcome]:
+    def told(self) -> Observable[Outcome]:
         """Tell and write for as long as it is subscribed to; nothing comes out."""
         nothing: Observable[Outcome] = rx.empty()
-        beat = from_coro(self._beat, name="marks").pipe(recover(self._missed), ops.flat_map(lambda _: nothing))
-        turns = rx.interval(SEND_SECONDS / TURNS_A_SECOND, scheduler=scheduler)
-        return turns.pipe(ops.filter(lambda _: bool(self._keepers())), ops.map(lambda _: beat), ops.exclusive())
+        return from_coro(self._keep_telling, name="marks").pipe(ops.flat_map(lambda _: nothing))
+
+    async def _keep_telling(self) -> None:
+        """A plain loop: it turns several times a second, and is to cost nothing while nothing is held."""
+        while True:
+            await asyncio.sleep(SEND_SECONDS / TURNS_A_SECOND)
+            if not self._keepers():
+                continue
+            try:
+                await self._beat()
+            except ExecutionError as error:
+                log.debug("marks wait for the next batch: %s", error)
+            except Exception:  # whatever it is, the next ones are told
+                log.exception("marks could not be written")
 
     async def _beat(self) -> None:
         marks = [
@@ -98,8 +110,3 @@ class Marks:
                 held[account] = (now, owned)
         self._balances = held
         return {account: balance for account, (_, balance) in held.items()}
-
-    def _missed(self, error: Exception) -> Observable[None]:
-        if not isinstance(error, ExecutionError):
-            log.error("marks could not be written", exc_info=error)
-        return rx.empty()

@@ -74,7 +74,7 @@ class Pipeline:
             worked,
             rechecks,
             asked.pipe(ops.take_until(self._stop)),
-            self._marks.told(self._scheduler).pipe(ops.take_until(self._stop)),
+            self._marks.told().pipe(ops.take_until(self._stop)),
         )
         return rx.using(
             self._beating, lambda _: settled.pipe(ops.flat_map(self._followed), ops.do_action(self._notice))

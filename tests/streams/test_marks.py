@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from streams.aio import LoopScheduler
 from streams.domain.held import Held
 from streams.domain.market import Quote
 from streams.marks import MESSAGES_A_SECOND, SEND_SECONDS, TURNS_A_SECOND, WRITE_SECONDS, Marks
@@ -45,7 +43,7 @@ class Book:
         store.send_marks, store.write_marks = self._send, self._write
         keepers: Any = lambda: self.kept  # noqa: E731
         marks = Marks(store, {}, self.clock, keepers)
-        self.told = marks.told(LoopScheduler(asyncio.get_running_loop())).subscribe()
+        self.told = marks.told().subscribe()
 
     async def move(self, seconds: float) -> None:
         """Let every price move ten times a second for so long."""

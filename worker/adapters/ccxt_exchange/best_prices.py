@@ -73,7 +73,7 @@ class BestPrices:
         """
         self._watchers.setdefault(symbol, []).append(seen)
         self._stream_of(symbol)
-        if self._asking is None:
+        if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._keep_asking(), name="ask for quiet prices")
         self._unheard.add(symbol)
 
@@ -156,8 +156,8 @@ class BestPrices:
             await asyncio.sleep(SUBSCRIBE_SECONDS)
 
     async def _keep_asking(self) -> None:
-        """One question for all watched symbols that were quiet of late."""
-        while True:
+        """One question for all watched symbols that were quiet of late, for as long as any is watched."""
+        while self._watchers:
             await asyncio.sleep(ASKING_SECONDS)
             before = self._clock.monotonic() - QUIET_SECONDS
             quiet = [symbol for symbol in self._watchers if symbol in self._unheard or self._last_told(symbol) < before]
