@@ -59,7 +59,7 @@ RECHECK_SECONDS = 5.0
 EXIT_RECV_WINDOW_MS = 1000
 """Of exits, protection and what cancels them: their doubts must be short."""
 REGISTER_PAUSE_SECONDS = 2.0
-GARBAGE_THRESHOLDS = (20_000, 20, 50)
+GARBAGE_THRESHOLDS = (10_000, 15, 30)
 """Of the garbage collector's three generations: objects, then rounds of the one before."""
 
 

@@ -28,7 +28,8 @@ ZERO = Decimal(0)
 TRAILS = [Decimal("0.6"), *(Decimal("1.6") + number * Decimal("0.2") for number in range(19))]
 PROBES, MOST_MS = 150, 25.0
 MOST_MEGABYTES = 280
-WATCHED_SECONDS, CLOSED_SECONDS = 0.3, 20.0
+WATCHED_SECONDS, CLOSED_SECONDS = 0.3, 75.0
+"""Hundreds of exits at once may use up what the exchange grants in a minute: the others rest until the next one."""
 RISE, SETTLE_SECONDS = Decimal("0.0012"), 0.3
 RESTING_STOP = """
   select o.position_id, o.stop_price from orders as o join positions as p on p.id = o.position_id
