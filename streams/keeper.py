@@ -181,7 +181,7 @@ class Keeper:
         self._news_of_orders |= any(order.client_order_id in self._changed for order in self._held.orders)
         self._changed.clear()
         if (self._news_of_orders or self._look_is_due) and working:
-            return Ask(self._held.orders if self._news_of_orders else self._held.sample)
+            return Ask(self._held.orders if self._news_of_orders else self._held.one_of_each_list)
         partly = any(order.status == "partially_filled" for order in self._held.guards)
         since = self._memory.partly_since
         self._memory = replace(self._memory, partly_since=(at if since is None else since) if partly else None)

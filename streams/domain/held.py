@@ -32,7 +32,7 @@ class Held:
         return self.entry.status not in ENDED
 
     @property
-    def sample(self) -> tuple[Order, ...]:
+    def one_of_each_list(self) -> tuple[Order, ...]:
         """An order of each list, and those of none: what befalls one leg of a list ends the other."""
         first: dict[object, Order] = {}
         for order in self.orders:

@@ -16,6 +16,8 @@ from streams.domain.order import Order, OrderReport, client_order_id
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
 from streams.domain.sizing import Sized
+from streams.domain.step import Protect
+from streams.exit_orders import protective_orders
 from streams.ports import Attempt, Claim, ExitPlan, Heard
 from tests.contract.desk import Desk, FakeDesk, ProjectDesk, contract
 from tests.domain import specimens
@@ -274,7 +276,7 @@ async def test_rows_are_read_of_the_accounts_asked_for(desk: Desk) -> None:
 @contract
 async def test_sells_are_committed_booked_together_and_end_the_position(desk: Desk) -> None:
     held = await _opened(desk)
-    stop, target = _leg(held, "stop_loss", "90"), _leg(held, "take_profit", "110")
+    stop, target = _legs(held, "90", "110")
     assert (await desk.store.prepare_exits(_exits(held, stop, target))).outcome == "prepared"
     resting = [Heard(leg.id, OrderReport("submitted", f"venue-{leg.purpose}")) for leg in (stop, target)]
     after = await desk.store.record_exits(held.position.id, resting)
@@ -292,8 +294,10 @@ async def test_sells_are_committed_booked_together_and_end_the_position(desk: De
 @contract
 async def test_no_coin_is_promised_to_two_sells(desk: Desk) -> None:
     held = await _opened(desk)
-    stop, another = _leg(held, "stop_loss", "90"), _leg(held, "stop_loss", "91", number=2)
+    (stop,) = _legs(held, "90")
     assert (await desk.store.prepare_exits(_exits(held, stop))).outcome == "prepared"
+    (held,) = await desk.store.held([held.position.id])
+    (another,) = _legs(held, "91")
     assert (await desk.store.prepare_exits(_exits(held, another))).outcome == "stale"
     cancelled = Heard(stop.id, OrderReport("submitted", "venue-1")), Heard(stop.id, OrderReport("cancelled", "venue-1"))
     again = replace(_exits(held, another), heard=cancelled)
@@ -303,7 +307,7 @@ async def test_no_coin_is_promised_to_two_sells(desk: Desk) -> None:
 @contract
 async def test_sells_of_another_workers_position_are_not_booked(desk: Desk) -> None:
     held = await _opened(desk)
-    stop = _leg(held, "stop_loss", "90")
+    (stop,) = _legs(held, "90")
     await desk.store.prepare_exits(_exits(held, stop))
     await desk.give_to_another(held.position.account)
     with pytest.raises(Dismissed):
@@ -336,26 +340,10 @@ async def _opened(desk: Desk) -> Held:
     return held
 
 
-def _leg(held: Held, purpose: str, price: str, number: int = 1) -> Order:
-    """A protective order for all of a position."""
-    position = held.position
-    return Order(
-        id=uuid4(),
-        position_id=position.id,
-        user_id=position.user_id,
-        mode=position.mode,
-        purpose=purpose,
-        client_order_id=client_order_id(position.id, purpose, number),
-        list_client_order_id=client_order_id(position.id, "list", number),
-        symbol=position.symbol,
-        side="sell",
-        type=purpose,
-        quantity=position.remaining,
-        stop_price=Decimal(price),
-        status="created",
-        signed_at_ms=0,
-        recv_window_ms=0,
-    )
+def _legs(held: Held, stop: str, target: str | None = None) -> tuple[Order, ...]:
+    """Protection of all of a position, the stop first."""
+    wanted = Protect(held.position.remaining, Decimal(stop), None if target is None else Decimal(target))
+    return protective_orders(held, wanted, uuid4)
 
 
 def _exits(held: Held, *orders: Order) -> ExitPlan:

@@ -197,18 +197,11 @@ class CcxtExchange:
         told: list[Any] = []
         with suppress(NotFound, Rejected):  # ended already, or never there: the look-up tells
             if first.list_client_order_id is None:
-                request["origClientOrderId"] = first.client_order_id
-                told = [
-                    await self._sent(
-                        first.account, venue, lambda: venue.private_delete_order(request), urgency=Urgency.CANCEL
-                    )
-                ]
+                cancel, request["origClientOrderId"] = venue.private_delete_order, first.client_order_id
             else:
-                request["listClientOrderId"] = first.list_client_order_id
-                answer = await self._sent(
-                    first.account, venue, lambda: venue.private_delete_orderlist(request), urgency=Urgency.CANCEL
-                )
-                told = list(answer.get("orderReports") or [])
+                cancel, request["listClientOrderId"] = venue.private_delete_orderlist, first.list_client_order_id
+            answer = await self._sent(first.account, venue, lambda: cancel(request), urgency=Urgency.CANCEL)
+            told = list(answer.get("orderReports") or [answer])
         if first.side == "buy":
             self._balances.forget(first.account)  # what it had set aside is free again
         return [await self._after_cancel(order, told) for order in orders]
