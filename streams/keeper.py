@@ -24,10 +24,9 @@ from streams.domain.held import Held, Memory
 from streams.domain.market import MarketRules, Quote
 from streams.domain.money import ZERO, raised_by
 from streams.domain.order import Order, OrderReport
-from streams.domain.reconcile import UNSURE, never_accepted, proven_absent, vanished
+from streams.domain.reconcile import UNSURE, ended_bare, never_accepted, never_sent, proven_absent, vanished
 from streams.domain.step import Adopt, Answer, Ask, Cancel, CancelEntry, Close, Protect, Sell, Step, Wait
 from streams.exit_orders import exit_order, protective_orders
-from streams.leash import Leash
 from streams.outcome import Closed, Monitored, Outcome
 from streams.placing import Placing
 from streams.ports import Clock, Exchange, ExitPlan, Heard, Market, NewId, Store
@@ -75,6 +74,7 @@ class Keeper:
         new_id: NewId,
         settings: KeepingSettings,
         cancel_entry: Callable[[Order], None],
+        moves: asyncio.Semaphore,
     ) -> None:
         self._held = held
         self._store = store
@@ -84,7 +84,7 @@ class Keeper:
         self._new_id = new_id
         self._settings = settings
         self._cancel_entry = cancel_entry
-        self._leash = Leash(store, settings.recv_window_ms)
+        self._moves = moves
         self._placing = Placing(store, exchange, settings.recv_window_ms)
         self._memory = Memory(peak=held.position.entry_price)
         self._quote: Quote | None = None
@@ -142,6 +142,7 @@ class Keeper:
     async def steps(self) -> AsyncIterator[Outcome]:
         """Keep the position until it has ended, or is another worker's."""
         while self._held.position.is_open:
+            self._woken.clear()
             try:
                 if self._stale:
                     await self._read()
@@ -151,7 +152,9 @@ class Keeper:
                 if isinstance(step, Wait):
                     await self._wait(step)
                     continue
-                for outcome in await finished(self._taken(step), name="keep"):
+                if self._failures and isinstance(step, Sell | Protect) and step.instead_of:
+                    step = Cancel(step.instead_of)  # one after the other, where not all goes well
+                for outcome in await self._in_turn(step):
                     yield outcome
                 self._failures = 0
             except Dismissed:
@@ -248,6 +251,23 @@ class Keeper:
             raise Dismissed("the position has ended, or is another worker's")
         self._held = found[0]
 
+    async def _in_turn(self, step: Step) -> Sequence[Outcome]:
+        """Take a step; one without hurry waits for its turn, and is decided anew where anything happens meanwhile."""
+        if not (isinstance(step, Protect) and step.is_move):
+            return await finished(self._taken(step), name="keep")
+        turn = asyncio.ensure_future(self._moves.acquire())
+        news = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({turn, news}, return_when=asyncio.FIRST_COMPLETED)
+            if not turn.done():
+                return ()
+            return await finished(self._taken(step), name="keep")
+        finally:
+            news.cancel()
+            turn.cancel()
+            if turn.done() and not turn.cancelled():
+                self._moves.release()
+
     async def _taken(self, step: Step) -> Sequence[Outcome]:
         self.acting = True
         try:
@@ -263,7 +283,7 @@ class Keeper:
             case Ask(orders):
                 await self._ask(orders)
             case Cancel(orders):
-                reports = await self._exchange.cancel_all(orders, self._leash.stamp(self._exchange))
+                reports = await self._placing.cancel(orders)
                 if not await self._learn(list(zip(orders, reports, strict=True))):
                     await self._told(UNSURE_SECONDS)
             case CancelEntry(entry):
@@ -291,7 +311,7 @@ class Keeper:
         self._looked_at = self._clock.monotonic()
         sampled = len(orders) < len(self._held.orders)
         venue_ms = self._exchange.now_ms()  # before the question: the answer is of this moment or later
-        reports = await asyncio.gather(*(self._exchange.look_up(order) for order in orders))
+        reports = await asyncio.gather(*(self._look_up(order) for order in orders))
         told = [
             (order, report if report is not None else await self._missing(order, venue_ms))
             for order, report in zip(orders, reports, strict=True)
@@ -300,6 +320,11 @@ class Keeper:
             self._news_of_orders |= sampled
         elif any(order.status in UNSURE for order in orders):
             await self._told(UNSURE_SECONDS)
+
+    async def _look_up(self, order: Order) -> OrderReport | None:
+        if self._placing.surely_unsent(order):
+            return never_sent("the answer to its intent was lost")
+        return await self._exchange.look_up(order)
 
     async def _missing(self, order: Order, venue_ms: int | None) -> OrderReport | None:
         """What it means that the venue does not know an order: nothing yet, that it never came, or that it is gone."""
@@ -319,10 +344,7 @@ class Keeper:
         news = [(order, report) for order, report in told if report is not None and _is_news(order, report)]
         if not news:
             return False
-        bare = all(
-            report.status in ("cancelled", "expired") and not report.fills and not order.filled_quantity
-            for order, report in news
-        )
+        bare = all(ended_bare(report) and not order.filled_quantity for order, report in news)
         if bare and len(news) == len(self._held.orders):
             self._unbooked = [Heard(order.id, report) for order, report in news]
             self._held = replace(self._held, orders=())
@@ -339,8 +361,8 @@ class Keeper:
 
     async def _protect(self, step: Protect) -> None:
         orders = protective_orders(self._held, step, self._new_id)
-        plan = replace(self._placing.plan(orders, self._unbooked), trailing_stop_price=step.trailing_stop)
-        refusal = await self._placed(plan)
+        plan = replace(self._placing.plan(orders, self._unbooked), instead_of=step.instead_of)
+        refusal = await self._placed(replace(plan, trailing_stop_price=step.trailing_stop))
         if refusal is None or await self._coins_are_gone(refusal):
             return
         if self._refusals >= UNPROTECTABLE_AFTER:
@@ -348,7 +370,7 @@ class Keeper:
 
     async def _sell(self, step: Sell) -> None:
         order = exit_order(self._held, step, self._new_id)
-        plan = self._placing.plan((order,), self._unbooked)
+        plan = replace(self._placing.plan((order,), self._unbooked), instead_of=step.instead_of)
         refusal = await self._placed(replace(plan, exit_reason=step.reason, action_id=step.action_id))
         if refusal is None or await self._coins_are_gone(refusal):
             return
@@ -360,17 +382,15 @@ class Keeper:
 
     async def _placed(self, plan: ExitPlan) -> Rejected | None:
         """Place what is planned and book what came of it. A refusal is told, and slows the next try down."""
-        orders = await self._placing.commit(plan)
+        sent = await self._placing.place(plan)
         self._unbooked = []
-        if orders is None:
-            await self._read()
-            return None
-        sent = await self._placing.send(orders)
+        if sent is None:
+            raise Transient("the rows say otherwise by now")
         await self._book(sent.heard)
         self._looked_at = self._clock.monotonic()
         if sent.refusal is None:
             self._refusals = 0
-            if sent.failed:
+            if sent.out_of_reach:
                 raise Transient("the exchange takes no orders now")
             return None
         self._refusals += 1

@@ -31,6 +31,8 @@ GUARD_FACTOR = 5
 """What rests is looked at so much less often than an exit at work: the venue's stream tells of it."""
 GUARDS_A_SECOND = 4
 """At most, over all positions: at a request weight of 4 each, a sixth of an address's minute."""
+MOVES_AT_ONCE = 2
+"""Trailing stops that follow a rise by turns: a rally moves them by the hundred, and an exit must not stand in line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Monitor:
         self._cancel_entry = cancel_entry
         shared = {id(market): Prices(market) for market in markets.values()}
         self._prices = {mode: shared[id(market)] for mode, market in markets.items()}
+        self._moves = asyncio.Semaphore(MOVES_AT_ONCE)
         self._keepers: dict[UUID, Keeper] = {}
         self._starting: set[UUID] = set()
         self._wanted: set[UUID] = set()
@@ -132,7 +135,15 @@ class Monitor:
             return
         market, exchange = self._markets[position.mode], self._exchanges[position.mode]
         keeper = Keeper(
-            held, self._store, market, exchange, self._clock, self._new_id, self._settings, self._cancel_entry
+            held,
+            self._store,
+            market,
+            exchange,
+            self._clock,
+            self._new_id,
+            self._settings,
+            self._cancel_entry,
+            self._moves,
         )
         self._keepers[position.id] = keeper
         stop_listening = exchange.listen(position.account, keeper.heard)

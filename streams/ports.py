@@ -119,7 +119,8 @@ class Heard:
 class ExitPlan:
     """Sells about to be sent for a position, one or the two legs of a list, and what was heard of those they replace.
 
-    With an `exit_reason` the position is closing from the commit on.
+    With an `exit_reason` the position is closing from the commit on. `instead_of`: resting protection that is being
+    cancelled; these may be sent only once it is known that nothing of it was executed.
     """
 
     position_id: UUID
@@ -127,6 +128,7 @@ class ExitPlan:
     recv_window_ms: int
     venue_offset_ms: int
     heard: tuple[Heard, ...] = ()
+    instead_of: tuple[Order, ...] = ()
     exit_reason: str | None = None
     trailing_stop_price: Decimal | None = None
     action_id: UUID | None = None

@@ -15,7 +15,7 @@ from streams.aio import spaced
 from streams.domain.market import Quote
 from streams.ports import Market
 
-SPAN_SECONDS = 0.01
+SPAN_SECONDS = 0.002
 """Quotes that come within so long are handed on together: at most so much later, and never one of them lost."""
 
 

@@ -185,12 +185,19 @@ def _exit(held: Held, sellable: Decimal, dust: bool, rules: MarketRules, reason:
     if held.entry_works:
         return CancelEntry(held.entry)
     if held.guards:
+        if reason == "trailing_stop" and not dust and _untouched(held):  # it races with the price
+            return Sell(_at_most(sellable, rules), reason, instead_of=held.guards)
         return Cancel(held.guards)
     if held.orders:
         return Wait()
     if dust:
         return Close(reason)
     return Sell(_at_most(sellable, rules), reason)
+
+
+def _untouched(held: Held) -> bool:
+    """Whether all that is at work rests, and nothing of it was executed."""
+    return all(order.status == "submitted" and order.filled_quantity == ZERO for order in held.orders)
 
 
 def _at_most(quantity: Decimal, rules: MarketRules) -> Decimal:
@@ -288,16 +295,16 @@ def _guard(
             hurry = ADOPT_BARE_SECONDS - _age(position, now)
             return Adopt() if hurry <= 0 else Wait(at + hurry)
         return Wait(_wakes_at(position, memory, now, at))
-    if guards:
-        if not _fits(guards, sellable, stop, target):
-            return Cancel(guards)
+    if guards and _fits(guards, sellable, stop, target):
         return Adopt() if _may_adopt(held) else Wait(_wakes_at(position, memory, now, at))
+    if guards and not _untouched(held):
+        return Cancel(guards)
     if quote is not None and stop is not None and quote.bid <= stop:
         return _exit(held, sellable, dust, rules, "stop_loss" if stop == position.stop_loss_price else "trailing_stop")
     if quote is not None and target is not None and quote.bid >= target:
         return _exit(held, sellable, dust, rules, "take_profit")
     trailing = trailing_level(position, rules, memory.peak)
-    return Protect(sellable, stop, target, trailing if trailing == stop else None)
+    return Protect(sellable, stop, target, trailing if trailing == stop else None, instead_of=guards)
 
 
 def _age(position: Position, now: datetime) -> float:

@@ -75,6 +75,16 @@ def never_accepted() -> OrderReport:
     )
 
 
+def never_sent(reason: str) -> OrderReport:
+    """The report of an order that was committed and then not sent."""
+    return OrderReport("failed", failure_reason=f"Not sent: {reason}.")
+
+
+def ended_bare(report: OrderReport) -> bool:
+    """Whether an order has ended with nothing of it executed, as far as the report tells."""
+    return report.status in ("cancelled", "expired") and not report.fills
+
+
 def vanished() -> OrderReport:
     """The report of an order that its venue had and does not know any more: it was reset, or the order purged."""
     return OrderReport("cancelled", failure_reason="The exchange does not know the order any more.")

@@ -40,21 +40,34 @@ class CancelEntry:
 
 @dataclass(frozen=True, slots=True)
 class Protect:
-    """Place a stop, a target, or both as one list; `trailing_stop` is where the trailing stop comes to rest by it."""
+    """Place a stop, a target, or both as one list; `trailing_stop` is where the trailing stop comes to rest by it.
+
+    `instead_of`: what rests, to be cancelled first; nothing is placed unless all of it ended without a fill.
+    """
 
     quantity: Decimal
     stop: Decimal | None
     target: Decimal | None
     trailing_stop: Decimal | None = None
+    instead_of: tuple[Order, ...] = ()
+
+    @property
+    def is_move(self) -> bool:
+        """Whether it only lets a trailing stop follow a price that has risen."""
+        return bool(self.instead_of) and self.trailing_stop is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Sell:
-    """Sell at market: for a reason, which ends the position, or because an action asked for a part."""
+    """Sell at market: for a reason, which ends the position, or because an action asked for a part.
+
+    `instead_of`: resting protection to be cancelled first; nothing is sold unless all of it ended without a fill.
+    """
 
     quantity: Decimal
     reason: str | None = None
     action_id: UUID | None = None
+    instead_of: tuple[Order, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

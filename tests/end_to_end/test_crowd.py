@@ -216,7 +216,7 @@ def _resting_stop(held: Held, user: User, symbol: str) -> dict[str, Any]:
     open_ones = "select from positions where user_id = %s and symbol = %s and status not in ('closed', 'failed')"
     if not held.project.rows(open_ones, user.id, symbol):
         held.project.signal(user, symbol)
-    wait_until("it is protected", lambda: held.project.rows(RESTING_STOP, user.id, symbol))
+    wait_until("it is protected", lambda: held.project.rows(RESTING_STOP, user.id, symbol), CLOSED_SECONDS)
     return held.project.rows(RESTING_STOP, user.id, symbol)[0]
 
 

@@ -52,7 +52,7 @@ class Exits:
             self.book(heard.order_id, heard.report)
         position = self.positions[plan.position_id]
         wanted = max(order.quantity for order in plan.orders)
-        if not position.is_open or wanted > position.remaining - self._promised(plan.position_id):
+        if not position.is_open or wanted > position.remaining - self._promised(plan):
             return Prepared("stale")
         for order in plan.orders:
             self.orders[order.id] = order.model_copy(update={"status": "submitting", "signed_at_ms": self.now_ms()})
@@ -117,10 +117,12 @@ class Exits:
             self._change(answer.action.position_id, **{name: price for name, price in changes.items() if price})
         return self.held(answer.action.position_id)
 
-    def _promised(self, position_id: UUID) -> Decimal:
+    def _promised(self, plan: ExitPlan) -> Decimal:
         promises: dict[str, Decimal] = {}
+        instead_of = {order.id for order in plan.instead_of}
         for order in self.orders.values():
-            if order.position_id == position_id and order.status not in ENDED:
+            replaced = order.id in instead_of and order.status == "submitted" and order.purpose != "exit"
+            if order.position_id == plan.position_id and order.status not in ENDED and not replaced:
                 name = order.list_client_order_id or str(order.id)
                 promises[name] = max(promises.get(name, ZERO), order.remaining)
         return sum(promises.values(), ZERO)
