@@ -10,6 +10,7 @@ address and account what it has used.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -126,8 +127,10 @@ class Control:
         if "price" not in body:
             raise ValueError("price is missing: a price as text, or null to let it move")
         price = body["price"]
+        set_ns = time.time_ns()  # by the clock of an order's receivedNs
         market.hold(None if price is None else _amount(price, "price"))
-        return {"symbol": market.instrument.symbol, "price": None if market.held is None else text(market.held)}
+        held = None if market.held is None else text(market.held)
+        return {"symbol": market.instrument.symbol, "price": held, "setNs": set_ns}
 
     def _book(self, body: dict[str, Any]) -> dict[str, Any]:
         market = self._market(body)

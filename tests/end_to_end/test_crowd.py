@@ -32,7 +32,7 @@ WATCHED_SECONDS, CLOSED_SECONDS = 0.3, 75.0
 """Hundreds of exits at once may use up what the exchange grants in a minute: the others rest until the next one."""
 RISE, SETTLE_SECONDS = Decimal("0.0012"), 0.3
 RESTING_STOP = """
-  select o.position_id, o.stop_price from orders as o join positions as p on p.id = o.position_id
+  select o.id, o.position_id, o.stop_price from orders as o join positions as p on p.id = o.position_id
   where p.user_id = %s and p.symbol = %s and p.status = 'monitoring'
     and o.purpose = 'stop_loss' and o.status = 'submitted'
 """
@@ -185,20 +185,14 @@ def _trigger_alone(held: Held, symbol: str) -> tuple[str, int]:
     """Have the tightest trailing stop on a symbol touched, of all positions that one alone.
 
     The price is between that stop, which rises with it, and the one at the exchange, which lags: the worker sells.
-    Returns the exit's client order id, and the moment in which the price was set (Unix nanoseconds).
+    Returns the exit's client order id, and when the exchange had that price (Unix nanoseconds).
     """
     project, tick = held.project, held.ticks[symbol]
     trail = min(held.crowd.users)
     user = held.crowd.users[trail]
-    stop = _resting_stop(held, user, symbol)
-    level = stop["stop_price"] * (1 + RISE)
-    peak = (level / (1 - trail / HUNDRED) // tick + 2) * tick
-    project.venue("POST", "price", {"symbol": symbol, "price": f"{peak:f}"})
-    held.worker.live_for(SETTLE_SECONDS)
-    wait_until("the stops that rose with the price are moved", lambda: not project.rows(MOVED, symbol, SETTLE_SECONDS))
+    stop, level = _left_behind(held, user, symbol, trail)
     low = ((stop["stop_price"] + level) / 2 // tick + 1) * tick
-    at = time.time_ns()
-    project.venue("POST", "price", {"symbol": symbol, "price": f"{low:f}"})
+    at: int = project.venue("POST", "price", {"symbol": symbol, "price": f"{low:f}"}).json()["setNs"]
     closed = (
         "select exit.client_order_id, p.exit_reason from positions as p join orders as exit on exit.position_id = p.id"
     )
@@ -209,6 +203,20 @@ def _trigger_alone(held: Held, symbol: str) -> tuple[str, int]:
     project.venue("POST", "price", {"symbol": symbol, "price": None})
     _resting_stop(held, user, symbol)
     return sold["client_order_id"], at
+
+
+def _left_behind(held: Held, user: User, symbol: str, trail: Decimal) -> tuple[dict[str, Any], Decimal]:
+    """Let a price rise by less than moves the stop at the exchange: that stop, and where the trailing one is by now."""
+    tick = held.ticks[symbol]
+    while True:
+        stop = _resting_stop(held, user, symbol)
+        level = stop["stop_price"] * (1 + RISE)
+        peak = (level / (1 - trail / HUNDRED) // tick + 2) * tick
+        held.project.venue("POST", "price", {"symbol": symbol, "price": f"{peak:f}"})
+        held.worker.live_for(SETTLE_SECONDS)
+        wait_until("rising stops are moved", lambda: not held.project.rows(MOVED, symbol, SETTLE_SECONDS))
+        if _resting_stop(held, user, symbol)["id"] == stop["id"]:  # else it was being moved already
+            return stop, level
 
 
 def _resting_stop(held: Held, user: User, symbol: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +26,7 @@ def test_a_set_price_holds_until_it_is_let_go() -> None:
                 return (await served.get("/api/v3/ticker/price", symbol="ETHUSDT"))["price"]
 
             answer = await served.control("price", symbol="ETH/USDT", price="3333.33")
+            assert answer.pop("setNs") <= time.time_ns()
             assert answer == {"symbol": "ETHUSDT", "price": "3333.33000000"}
             for _ in range(3):
                 assert await price() == "3333.33000000"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from worker.adapters.ccxt_exchange import Binance
 from worker.adapters.ccxt_exchange.answers import rules_of
 from worker.adapters.ccxt_exchange.market import repointed
 
@@ -89,8 +90,7 @@ def test_every_address_of_a_tree_is_moved() -> None:
 
 
 def test_no_address_of_the_real_exchange_is_left() -> None:
-    ccxt: Any = pytest.importorskip("ccxt")
-    moved = repointed(ccxt.binance().urls["api"], "http://127.0.0.1:1")
+    moved = repointed(Binance().urls["api"], "http://127.0.0.1:1")
     assert all(url.startswith(("http://127.0.0.1:1", "ws://127.0.0.1:1")) for url in leaves(moved))
 
 

@@ -14,8 +14,11 @@ import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from uuid import UUID
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, ValidationError
@@ -317,10 +320,17 @@ async def connect_store(
 
     Under httpx lies aiohttp: a call costs two thirds of the CPU.
     """
-    limits = httpx.Limits(max_connections=CONNECTIONS + 1, keepalive_expiry=120.0)  # one for the heartbeat
+    address = urlsplit(url)
+    proxy = None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
+
+    def session() -> aiohttp.ClientSession:
+        limit = CONNECTIONS + 1  # one for the heartbeat
+        connector = aiohttp.TCPConnector(limit=limit, keepalive_timeout=120.0, ssl=httpx.create_ssl_context())
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy)
+
     http = httpx.AsyncClient(
         timeout=httpx.Timeout(lease_seconds / 2, connect=min(3.0, lease_seconds / 2)),  # no call outlasts the lease
-        transport=AiohttpTransport(limits=limits),
+        transport=AiohttpTransport(client=session),
         event_hooks={"response": [_answered]},
     )
     options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from worker.adapters.ccxt_exchange.binance import Binance  # first: it says how ccxt is loaded
 from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector
 from worker.adapters.ccxt_exchange.market import CcxtMarket
 from worker.adapters.ccxt_exchange.trading import CcxtExchange
 
-__all__ = ["CcxtExchange", "CcxtMarket", "Connect", "GuardedConnector"]
+__all__ = ["Binance", "CcxtExchange", "CcxtMarket", "Connect", "GuardedConnector"]

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from ccxt import pro  # pyright: ignore[reportMissingTypeStubs]
 from ccxt.base import errors  # pyright: ignore[reportMissingTypeStubs]
 
 from streams.domain.errors import Refused, Transient
@@ -24,6 +23,7 @@ from streams.domain.signal import QUOTE_CURRENCY
 from streams.ports import Clock, Keys
 from worker.adapters.ccxt_exchange.answers import BROKEN_ANSWERS, levels_of, quote_of, rules_of
 from worker.adapters.ccxt_exchange.best_prices import BestPrices
+from worker.adapters.ccxt_exchange.binance import Binance
 from worker.adapters.ccxt_exchange.circuit_breaker import CircuitBreaker
 from worker.adapters.ccxt_exchange.host_guard import Connect, GuardedConnector, guarded_session, hosts_of
 from worker.adapters.ccxt_exchange.outcome import watch
@@ -63,7 +63,7 @@ class CcxtMarket:
         self._clock = clock
         self._connect = connect
         # With a session handed in, ccxt neither opens one of its own, which no guard would see, nor closes ours.
-        self._exchange: Any = pro.binance(
+        self._exchange: Any = Binance(
             {"options": OPTIONS, "enableRateLimit": False, "timeout": 10_000, "session": None}
         )
         self._hosts = hosts_of(self._exchange.urls, testnet, base_url)
@@ -160,7 +160,7 @@ class CcxtMarket:
 
     def instance(self, keys: Keys) -> Any:
         """A light instance for one account: its own key, and this one's session, markets and URLs."""
-        venue: Any = pro.binance(
+        venue: Any = Binance(
             {
                 "options": dict(OPTIONS),
                 "enableRateLimit": False,
