@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from math import ceil
 from uuid import UUID
@@ -24,8 +24,8 @@ from streams.ports import Clock, Exchange, Mark, Store
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 1.0
-TURNS_A_SECOND = 2
-"""Users are told in so many groups, one after the other: what else is to be done does not wait for all of them."""
+MARKS_A_TURN, MOST_TURNS = 100, 10
+"""Of many positions, so many are told in one turn: what else is to be done stands behind one turn, not behind all."""
 HASTE_SECONDS = 0.01
 """By so much a timer may be early."""
 WRITE_SECONDS = 5.0
@@ -45,7 +45,7 @@ class Marks:
         self._exchanges = exchanges
         self._clock = clock
         self._keepers = keepers
-        self._sent: dict[UUID, Decimal] = {}
+        self._sent: dict[Keeper, Decimal] = {}
         self._last_told: dict[UUID, float] = {}
         self._written_at = 0.0
         self._balances: dict[Account, tuple[float, Decimal]] = {}
@@ -59,46 +59,56 @@ class Marks:
     async def _keep_telling(self) -> None:
         """A plain loop: it turns several times a second, and is to cost nothing while nothing is held."""
         while True:
-            await asyncio.sleep(SEND_SECONDS / TURNS_A_SECOND)
-            if not self._keepers():
-                continue
-            try:
-                await self._beat()
-            except ExecutionError as error:
-                log.debug("marks wait for the next batch: %s", error)
-            except Exception:  # whatever it is, the next ones are told
-                log.exception("marks could not be written")
+            kept = self._kept()
+            turns = min(max(ceil(len(self._keepers()) / MARKS_A_TURN), 1), MOST_TURNS)
+            for _ in range(turns):
+                await asyncio.sleep(SEND_SECONDS / turns)
+                await self._guarded(self._send, kept, turns)
+            if self._keepers() and self._clock.monotonic() - self._written_at >= WRITE_SECONDS:
+                await self._guarded(self._write)
 
-    async def _beat(self) -> None:
-        marks = [
-            Mark(keeper.held.position.id, keeper.held.position.account, keeper.quote.bid)
-            for keeper in self._keepers()
-            if keeper.quote is not None
-        ]
+    async def _guarded(self, work: Callable[..., Awaitable[None]], *of: object) -> None:
+        try:
+            await work(*of)
+        except ExecutionError as error:
+            log.debug("marks wait for the next batch: %s", error)
+        except Exception:  # whatever it is, the next ones are told
+            log.exception("marks could not be written")
+
+    def _kept(self) -> Mapping[UUID, Sequence[Keeper]]:
+        """What is kept of each user; what was told of others is forgotten."""
+        kept: dict[UUID, list[Keeper]] = {}
+        for keeper in self._keepers():
+            kept.setdefault(keeper.held.position.user_id, []).append(keeper)
+        self._last_told = {user_id: self._last_told.get(user_id, 0.0) for user_id in kept}
+        self._sent = {keeper: self._sent[keeper] for keeper in self._keepers() if keeper in self._sent}
+        return kept
+
+    async def _send(self, kept: Mapping[UUID, Sequence[Keeper]], turns: int) -> None:
+        """Send what changed to those whose turn it is: of more users than may be told, those who waited longest."""
         now = self._clock.monotonic()
-        await self._send(marks, now)
-        if marks and now - self._written_at >= WRITE_SECONDS:
-            self._written_at = now
+        due = [user_id for user_id, at in self._last_told.items() if at <= now - SEND_SECONDS + HASTE_SECONDS]
+        room = ceil(min(len(kept), MESSAGES_A_SECOND / self._workers) / turns)
+        told: dict[Keeper, Mark] = {}
+        for user_id in sorted(due, key=self._last_told.__getitem__):
+            if not room:
+                break
+            marks = {keeper: mark for keeper in kept[user_id] if (mark := _mark_of(keeper)) is not None}
+            moved = {keeper: mark for keeper, mark in marks.items() if mark.price != self._sent.get(keeper)}
+            if moved:
+                told |= moved
+                self._last_told[user_id] = now
+                room -= 1
+        if told:
+            await self._store.send_marks(list(told.values()))
+            self._sent.update((keeper, mark.price) for keeper, mark in told.items())
+
+    async def _write(self) -> None:
+        now = self._written_at = self._clock.monotonic()
+        marks = [mark for keeper in self._keepers() if (mark := _mark_of(keeper)) is not None]
+        if marks:
             balances = await self._known_balances({mark.account for mark in marks}, now)
             self._workers = max(await self._store.write_marks(marks, balances), 1)
-
-    async def _send(self, marks: Sequence[Mark], now: float) -> None:
-        """Send what changed to those whose turn it is: of more users than may be told, those who waited longest."""
-        moved = [mark for mark in marks if self._sent.get(mark.position_id) != mark.price]
-        due_since = now - SEND_SECONDS + HASTE_SECONDS
-        due = {mark.account.user_id for mark in moved if self._last_told.get(mark.account.user_id, 0.0) <= due_since}
-        everybody = len({mark.account.user_id for mark in marks})
-        turn = ceil(min(everybody, MESSAGES_A_SECOND / self._workers) / TURNS_A_SECOND)
-        users = set(sorted(due, key=lambda user: self._last_told.get(user, 0.0))[:turn])
-        told = [mark for mark in moved if mark.account.user_id in users]
-        if not told:
-            return
-        await self._store.send_marks(told)
-        kept = {mark.position_id for mark in marks}
-        self._sent = {one: price for one, price in self._sent.items() if one in kept}
-        self._sent.update((mark.position_id, mark.price) for mark in told)
-        self._last_told = {mark.account.user_id: self._last_told.get(mark.account.user_id, 0.0) for mark in marks}
-        self._last_told.update(dict.fromkeys(users, now))
 
     async def _known_balances(self, accounts: set[Account], now: float) -> Mapping[Account, Decimal]:
         """What each account has of the quote currency; one account a batch is asked for anew."""
@@ -110,3 +120,9 @@ class Marks:
                 held[account] = (now, owned)
         self._balances = held
         return {account: balance for account, (_, balance) in held.items()}
+
+
+def _mark_of(keeper: Keeper) -> Mark | None:
+    if keeper.quote is None:
+        return None
+    return Mark(keeper.held.position.id, keeper.held.position.account, keeper.quote.bid)
