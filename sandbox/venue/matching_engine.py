@@ -19,7 +19,7 @@ from sandbox.venue.order_count import OrderCount
 from sandbox.venue.orders import Order, OrderList, Terms
 from sandbox.venue.refusal import VenueError, cancel_rejected, filter_failure, order_rejected
 from sandbox.venue.settlement import Settlement
-from sandbox.venue.triggers import begin_trailing, triggered
+from sandbox.venue.triggers import begin_trailing, calm_between, triggered
 from sandbox.venue.user_events import UserEvents
 from sandbox.venue.watch import Watch
 
@@ -49,6 +49,7 @@ class MatchingEngine:
         self._plan_of = plan_of
         self._executions = Executions(clock, ledger, events, counts, Settlement(markets))
         self._watches: dict[str, Watch] = {}
+        self._calm: dict[str, tuple[E8, E8] | None] = {}
 
     def start(self) -> None:
         """Goes on with the orders that rested when the venue last stopped."""
@@ -62,6 +63,8 @@ class MatchingEngine:
     def refresh(self, symbol: str | None = None) -> None:
         """Brings the orders of a symbol, or all, up to this moment."""
         for name in self._ledger.waiting_symbols() if symbol is None else (symbol,):
+            if self._is_calm(name):
+                continue
             self._evaluate_all(name)
             if name in self._watches:
                 self._watch(name)
@@ -190,7 +193,15 @@ class MatchingEngine:
     def _last(self, symbol: str) -> E8:
         return self._markets[symbol].last_trade().price
 
+    def _is_calm(self, symbol: str) -> bool:
+        """Whether nothing can happen to a symbol's orders: stops alone, and the last price is at none of them."""
+        calm = self._calm.get(symbol)
+        return calm is not None and calm[0] < self._last(symbol) < calm[1]
+
     def _look(self, symbol: str) -> None:
+        if self._is_calm(symbol):
+            self._watches[symbol].wake()
+            return
         self._evaluate_all(symbol)
         self.finish()
         self._watch(symbol)
@@ -201,7 +212,9 @@ class MatchingEngine:
             watch = self._watches[symbol] = Watch(
                 self._markets[symbol], lambda: self._look(symbol), lambda: self._next_moment(symbol)
             )
-        if any(_may_move(order) for order in self._ledger.waiting(symbol)):
+        moving = [order for order in self._ledger.waiting(symbol) if _may_move(order)]
+        self._calm[symbol] = calm_between(moving)
+        if moving:
             watch.wake()
         else:
             watch.sleep()
