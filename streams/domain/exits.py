@@ -152,7 +152,7 @@ def _exit_reason(held: Held, quote: Quote | None, memory: Memory, now: datetime,
     resting = [order.stop_price for order in held.guards if order.purpose == "stop_loss" and order.stop_price]
     if memory.trailed and not (quote is not None and resting and quote.bid <= max(resting)):
         return "trailing_stop"  # what rests at the venue, the venue fires
-    if memory.through_since is not None and at - memory.through_since >= THROUGH_SECONDS:
+    if memory.through_since is not None and at >= memory.through_since + THROUGH_SECONDS:
         return _through_reason(held, quote)
     return None
 
@@ -287,7 +287,7 @@ def _guard(
     stop, target = wanted_stop(position, rules, memory.peak), position.take_profit_price
     if any(order.status == "partially_filled" for order in guards):
         since = at if memory.partly_since is None else memory.partly_since
-        return Cancel(guards) if at - since >= THROUGH_SECONDS else Wait(since + THROUGH_SECONDS)
+        return Cancel(guards) if at >= since + THROUGH_SECONDS else Wait(since + THROUGH_SECONDS)
     if dust or (stop is None and target is None):
         if guards:
             return Cancel(guards)
@@ -318,8 +318,8 @@ def _may_adopt(held: Held) -> bool:
 
 def _wakes_at(position: Position, memory: Memory, now: datetime, at: float) -> float | None:
     times: list[float] = []
-    if memory.through_since is not None:
-        times.append(memory.through_since + THROUGH_SECONDS)
+    if memory.through_since is not None and memory.through_since + THROUGH_SECONDS > at:
+        times.append(memory.through_since + THROUGH_SECONDS)  # later on, the next quote decides
     ends_at = hold_ends_at(position)
     if ends_at is not None:
         times.append(at + max((ends_at - now).total_seconds(), 0.0))
