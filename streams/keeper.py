@@ -34,8 +34,8 @@ from streams.prices import Span
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
-"""Between tries that fail one after the other."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, HURRIED_PAUSE_SECONDS = 0.1, 30.0, 2.0
+"""Between tries that fail one after the other; the last, at most, while nothing rests or it is to be sold."""
 UNSURE_SECONDS = 0.25
 LOOK_SECONDS = 0.2
 """Between looks at what rests while the price is through it."""
@@ -45,6 +45,7 @@ RULES_SECONDS = 0.5
 MOST_REFUSALS = 5
 """After so many refused exits a close has not come about, and the position is protected again."""
 UNPROTECTABLE_AFTER = 2
+INFINITY = Decimal("Infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class Keeper:
         self._changed: set[str] = set()
         self._failures = 0
         self._refusals = 0
-        self._floor, self._ceiling = ZERO, Decimal("Infinity")
+        self._floor = self._moves_at = ZERO
+        self._ceiling = self._peak = INFINITY
         self.acting = False
 
     @property
@@ -111,28 +113,37 @@ class Keeper:
         return self._quote
 
     def span(self, span: Span) -> None:
-        """Take prices in; wakes the keeper where they cross anything."""
+        """Take prices in; wakes the keeper where they cross anything, or have risen so far that a stop is moved."""
         self._quote = span.last
         memory = self._memory
-        if span.low > self._floor and span.high < self._ceiling and memory.through_since is None:
+        crossed = span.low <= self._floor or span.high >= self._ceiling or memory.through_since is not None
+        if not crossed and span.high <= self._peak:
             return
         rules = self._rules()
         if rules is None:
             return
         self._memory = remember(memory, self._held, rules, span.bids, self._clock.monotonic())
         self._draw_lines(rules)
+        if not (crossed or self._memory.trailed or self._floor >= self._moves_at):
+            return
         if self._memory.through_since is not None and self._clock.monotonic() - self._looked_at > LOOK_SECONDS:
             self._news_of_orders = True  # what rests may have been fired
         self._woken.set()
 
     def heard(self, client_order_id: str | None, status: str | None) -> None:
-        """The venue says that an order changed; that it rests is no news of one that is known to rest."""
+        """The venue says that an order changed; that it rests is no news of one that is known to rest.
+
+        In the middle of a step it may be one that the step itself places or ends: what is at work afterwards counts.
+        """
         meant = [one for one in self._held.orders if one.client_order_id == client_order_id]
-        if client_order_id is None or any({status, one.status} != {"submitted"} for one in meant):
+        rests = status == "submitted" and all(one.status == "submitted" for one in meant)
+        if client_order_id is None or (meant and not rests and not self.acting):
             self._news_of_orders = True
-            self._woken.set()
-        elif self.acting and status != "submitted":
-            self._changed.add(client_order_id)  # it may be the one that is being placed
+        elif self.acting and not rests:
+            self._changed.add(client_order_id)
+        else:
+            return
+        self._woken.set()
 
     def news(self) -> None:
         """The rows say more than was read: the entry grew, or something is asked of the position."""
@@ -196,17 +207,18 @@ class Keeper:
         return self._quote is not None and self._clock.monotonic() - self._quote.seen_at <= QUOTE_SECONDS
 
     def _draw_lines(self, rules: MarketRules) -> None:
-        """Between these bids nothing has to be decided."""
+        """Between these bids nothing has to be decided; above the peak, only the trailing stop rises."""
         held, peak = self._held, self._memory.peak
         trailing = trailing_level(held.position, rules, peak)
         floors = [trailing, held.position.stop_loss_price]
         ceilings = [held.position.take_profit_price]
         for order in held.guards:
             (floors if order.purpose == "stop_loss" else ceilings).append(order.stop_price)
-        if trailing is not None and peak is not None:
-            ceilings.append(raised_by(peak, TRAIL_STEP_PERCENT / 10))  # a new peak moves the trailing stop
         self._floor = max((price for price in floors if price is not None), default=ZERO)
-        self._ceiling = min((price for price in ceilings if price is not None), default=Decimal("Infinity"))
+        self._ceiling = min((price for price in ceilings if price is not None), default=INFINITY)
+        self._peak = INFINITY if trailing is None else peak or ZERO
+        resting = [order.stop_price for order in held.guards if order.purpose == "stop_loss" and order.stop_price]
+        self._moves_at = raised_by(max(resting), TRAIL_STEP_PERCENT) if resting else ZERO
 
     async def _wait(self, wait: Wait) -> None:
         """Until something happens; orders at work are looked at now and then all the same."""
@@ -238,7 +250,9 @@ class Keeper:
 
     async def _pause(self) -> None:
         """After a failure: longer each time, and then from the rows as they stand."""
-        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 16), LONGEST_PAUSE_SECONDS)
+        hurried = self._held.position.status == "closing" or not self._held.guards
+        longest = HURRIED_PAUSE_SECONDS if hurried else LONGEST_PAUSE_SECONDS
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures, 16), longest)
         self._failures += 1
         self._stale = True
         self._woken.clear()

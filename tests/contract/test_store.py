@@ -16,8 +16,8 @@ from streams.domain.order import Order, OrderReport, client_order_id
 from streams.domain.risk import Protection
 from streams.domain.signal import Brief
 from streams.domain.sizing import Sized
-from streams.domain.step import Protect
-from streams.exit_orders import protective_orders
+from streams.domain.step import Protect, Sell
+from streams.exit_orders import exit_order, protective_orders
 from streams.ports import Attempt, Claim, ExitPlan, Heard
 from tests.contract.desk import Desk, FakeDesk, ProjectDesk, contract
 from tests.domain import specimens
@@ -302,6 +302,26 @@ async def test_no_coin_is_promised_to_two_sells(desk: Desk) -> None:
     cancelled = Heard(stop.id, OrderReport("submitted", "venue-1")), Heard(stop.id, OrderReport("cancelled", "venue-1"))
     again = replace(_exits(held, another), heard=cancelled)
     assert (await desk.store.prepare_exits(again)).outcome == "prepared"
+
+
+@contract
+async def test_protection_that_is_being_cancelled_promises_nothing_and_an_exit_always_does(desk: Desk) -> None:
+    held = await _opened(desk)
+    stop, target = _legs(held, "90", "110")
+    assert (await desk.store.prepare_exits(_exits(held, stop, target))).outcome == "prepared"
+    (unsure,) = await desk.store.held([held.position.id])
+    out = exit_order(unsure, Sell(held.position.remaining), uuid4)
+    instead = replace(_exits(held, out), instead_of=(stop, target), exit_reason="trailing_stop")
+    assert (await desk.store.prepare_exits(instead)).outcome == "stale"  # they may not even be there yet
+    resting = [Heard(leg.id, OrderReport("submitted", f"venue-{leg.purpose}")) for leg in (stop, target)]
+    await desk.store.record_exits(held.position.id, resting)
+    assert (await desk.store.prepare_exits(instead)).outcome == "prepared"
+    again = exit_order(replace(unsure, attempts=9), Sell(held.position.remaining), uuid4)
+    twice = replace(_exits(held, again), instead_of=(stop, target, out))
+    assert (await desk.store.prepare_exits(twice)).outcome == "stale"
+    told = [*(Heard(leg.id, OrderReport("cancelled")) for leg in (stop, target)), Heard(out.id, OrderReport("failed"))]
+    after = await desk.store.record_exits(held.position.id, told)
+    assert (after.orders, after.position.status, after.position.exit_reason) == ((), "closing", "trailing_stop")
 
 
 @contract

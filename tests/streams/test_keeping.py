@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.action import Action
+from streams.domain.errors import Transient
 from streams.domain.money import ZERO
-from streams.domain.order import Order
+from streams.domain.order import Order, OrderReport, Stamp
 from streams.domain.position import Position
 from streams.monitor import Monitor, MonitorSettings
 from streams.outcome import Closed, Monitored, Outcome
@@ -172,6 +173,88 @@ async def test_a_crossing_of_a_moment_is_not_missed_by_a_trailing_stop(room: Roo
     room.market.tick(SYMBOL, "103.9", "101.8", "103.9")
     await room.closed()
     assert room.position.exit_reason == "trailing_stop"
+
+
+TRAILING = {"stop_loss_price": "98", "trailing_stop_percent": "2"}
+
+
+@kept(**TRAILING)
+async def test_what_rests_is_executed_while_a_trailing_exit_is_on_its_way(room: Room) -> None:
+    cancel_all = room.bourse.cancel_all
+
+    async def too_late(orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]:
+        room.bourse.trade(Decimal(90))
+        return await cancel_all(orders, stamp)
+
+    room.bourse.cancel_all = too_late
+    room.market.tick(SYMBOL, "100.1", "98.05")
+    await room.closed()
+    (exit_order,) = [one for one in room.store.exits.orders.values() if one.purpose == "exit"]
+    assert exit_order.status == "failed"
+    assert exit_order.client_order_id not in room.bourse.orders
+
+
+@kept(**TRAILING)
+async def test_an_exit_is_not_sent_while_what_rests_cannot_be_cancelled(room: Room) -> None:
+    cancel_all, down = room.bourse.cancel_all, [True, True]
+
+    async def unsteady(orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]:
+        if down:
+            down.pop()
+            raise Transient("down")
+        return await cancel_all(orders, stamp)
+
+    room.bourse.cancel_all = unsteady
+    room.market.tick(SYMBOL, "100.1", "98.05")
+    await room.closed()
+    assert [one.status for one in room.store.exits.orders.values() if one.purpose == "exit"] == ["failed", "filled"]
+    assert room.position.exit_reason == "trailing_stop"
+
+
+@kept(**TRAILING)
+async def test_an_intent_whose_answer_was_lost_is_known_to_be_unsent(room: Room) -> None:
+    room.store.lose_answer("prepare_exits")
+    room.market.tick(SYMBOL, "100.1", "98.05")
+    async with asyncio.timeout(1):
+        await room.ended.wait()
+    await room.closed()
+    assert [one.status for one in room.store.exits.orders.values() if one.purpose == "exit"] == ["failed", "filled"]
+
+
+@kept(**TRAILING)
+async def test_a_trailing_stop_follows_the_price_to_the_tick(room: Room) -> None:
+    room.market.tick(SYMBOL, "100.01")
+    await passed(1)
+    room.market.tick(SYMBOL, "98.01", "99")
+    await room.closed()
+    assert room.position.exit_reason == "trailing_stop"
+
+
+@kept(**TRAILING)
+async def test_a_trailing_stop_follows_a_rise(room: Room) -> None:
+    room.market.tick(SYMBOL, "110")
+    await passed(0.5)
+    assert room.resting["stop_loss"].stop_price == Decimal("107.80")
+    assert room.position.trailing_stop_price == Decimal("107.80")
+
+
+def test_an_exit_waits_for_no_stop_that_follows_a_rise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.monitor.MOVES_AT_ONCE", 0)
+
+    @in_virtual_time
+    async def scenario() -> None:
+        room = Room({name: Decimal(value) for name, value in TRAILING.items()})
+        await room.begin()
+        room.market.tick(SYMBOL, "110")
+        await passed(5)
+        assert room.resting["stop_loss"].stop_price == Decimal(98)
+        room.market.tick(SYMBOL, "107")
+        async with asyncio.timeout(0.1):
+            await room.ended.wait()
+        await room.closed()
+        assert room.position.exit_reason == "trailing_stop"
+
+    scenario()
 
 
 @kept(**BOTH)

@@ -58,7 +58,8 @@ def answered_by(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
 
     class Answered(httpx.AsyncClient):
         def __init__(self, **settings: Any) -> None:
-            super().__init__(**settings | {"transport": httpx.MockTransport(project.answer)})
+            settings["transport"] = httpx.MockTransport(project.answer)
+            super().__init__(**settings)
 
     monkeypatch.setattr(httpx, "AsyncClient", Answered)
 
