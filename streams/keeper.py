@@ -9,20 +9,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from streams.aio import finished
 from streams.domain.errors import Dismissed, Rejected, Transient
-from streams.domain.exits import (
-    TRAIL_STEP_PERCENT,
-    next_step,
-    remember,
-    sellable_of,
-    trailing_level,
-)
+from streams.domain.exits import next_step, remember, sellable_of
 from streams.domain.held import Held, Memory
+from streams.domain.lines import Lines, lines_of
 from streams.domain.market import MarketRules, Quote
-from streams.domain.money import ZERO, raised_by
 from streams.domain.order import Order, OrderReport
 from streams.domain.reconcile import UNSURE, ended_bare, never_accepted, never_sent, proven_absent, vanished
 from streams.domain.step import Adopt, Answer, Ask, Cancel, CancelEntry, Close, Protect, Sell, Step, Wait
@@ -45,7 +38,6 @@ RULES_SECONDS = 0.5
 MOST_REFUSALS = 5
 """After so many refused exits a close has not come about, and the position is protected again."""
 UNPROTECTABLE_AFTER = 2
-INFINITY = Decimal("Infinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +90,7 @@ class Keeper:
         self._changed: set[str] = set()
         self._failures = 0
         self._refusals = 0
-        self._floor = self._moves_at = ZERO
-        self._ceiling = self._peak = INFINITY
+        self._lines = Lines()
         self.acting = False
 
     @property
@@ -115,16 +106,15 @@ class Keeper:
     def span(self, span: Span) -> None:
         """Take prices in; wakes the keeper where they cross anything, or have risen so far that a stop is moved."""
         self._quote = span.last
-        memory = self._memory
-        crossed = span.low <= self._floor or span.high >= self._ceiling or memory.through_since is not None
-        if not crossed and span.high <= self._peak:
+        crossed = self._lines.crossed(span.low, span.high) or self._memory.through_since is not None
+        if not crossed and span.high <= self._lines.peak:
             return
         rules = self._rules()
         if rules is None:
             return
-        self._memory = remember(memory, self._held, rules, span.bids, self._clock.monotonic())
-        self._draw_lines(rules)
-        if not (crossed or self._memory.trailed or self._floor >= self._moves_at):
+        self._memory = remember(self._memory, self._held, rules, span.bids, self._clock.monotonic())
+        self._lines = lines_of(self._held, rules, self._memory.peak)
+        if not (crossed or self._memory.trailed or self._lines.move_is_due):
             return
         if self._memory.through_since is not None and self._clock.monotonic() - self._looked_at > LOOK_SECONDS:
             self._news_of_orders = True  # what rests may have been fired
@@ -163,8 +153,8 @@ class Keeper:
                 if isinstance(step, Wait):
                     await self._wait(step)
                     continue
-                if self._failures and isinstance(step, Sell | Protect) and step.instead_of:
-                    step = Cancel(step.instead_of)  # one after the other, where not all goes well
+                if self._failures and not await self._is_still_so(step):
+                    continue
                 for outcome in await self._in_turn(step):
                     yield outcome
                 self._failures = 0
@@ -199,26 +189,12 @@ class Keeper:
         partly = any(order.status == "partially_filled" for order in self._held.guards)
         since = self._memory.partly_since
         self._memory = replace(self._memory, partly_since=(at if since is None else since) if partly else None)
-        self._draw_lines(rules)
+        self._lines = lines_of(self._held, rules, self._memory.peak)
         quote = self._quote if self._has_fresh_quote() else None
         return next_step(self._held, rules, quote, self._memory, self._clock.now(), at)
 
     def _has_fresh_quote(self) -> bool:
         return self._quote is not None and self._clock.monotonic() - self._quote.seen_at <= QUOTE_SECONDS
-
-    def _draw_lines(self, rules: MarketRules) -> None:
-        """Between these bids nothing has to be decided; above the peak, only the trailing stop rises."""
-        held, peak = self._held, self._memory.peak
-        trailing = trailing_level(held.position, rules, peak)
-        floors = [trailing, held.position.stop_loss_price]
-        ceilings = [held.position.take_profit_price]
-        for order in held.guards:
-            (floors if order.purpose == "stop_loss" else ceilings).append(order.stop_price)
-        self._floor = max((price for price in floors if price is not None), default=ZERO)
-        self._ceiling = min((price for price in ceilings if price is not None), default=INFINITY)
-        self._peak = INFINITY if trailing is None else peak or ZERO
-        resting = [order.stop_price for order in held.guards if order.purpose == "stop_loss" and order.stop_price]
-        self._moves_at = raised_by(max(resting), TRAIL_STEP_PERCENT) if resting else ZERO
 
     async def _wait(self, wait: Wait) -> None:
         """Until something happens; orders at work are looked at now and then all the same."""
@@ -264,6 +240,13 @@ class Keeper:
         if not found:
             raise Dismissed("the position has ended, or is another worker's")
         self._held = found[0]
+
+    async def _is_still_so(self, step: Step) -> bool:
+        """After a failure what a step replaces is looked at first: nothing is written for a venue out of reach."""
+        held = self._held
+        if isinstance(step, Sell | Protect) and step.instead_of:
+            await finished(self._ask(step.instead_of), name="keep")
+        return self._held is held
 
     async def _in_turn(self, step: Step) -> Sequence[Outcome]:
         """Take a step; one without hurry waits for its turn, and is decided anew where anything happens meanwhile."""

@@ -59,8 +59,21 @@ class Placing:
         return order.id in self._unsent
 
     async def _place_instead(self, plan: ExitPlan) -> Sent | None:
-        """Commit while what rests is cancelled; send only what is known to come after it."""
-        orders, reports = await asyncio.gather(self._commit(plan), self.cancel(plan.instead_of), return_exceptions=True)
+        """Have what rests cancelled, and send only what is known to come after it.
+
+        An exit races with the price: its intent is committed meanwhile. Protection is not let go before the intent of
+        what replaces it is in the rows.
+        """
+        orders: tuple[Order, ...] | BaseException | None
+        if plan.exit_reason is not None:
+            orders, reports = await asyncio.gather(
+                self._commit(plan), self.cancel(plan.instead_of), return_exceptions=True
+            )
+        else:
+            orders = await self._commit(plan)
+            if orders is None:
+                return None
+            (reports,) = await asyncio.gather(self.cancel(plan.instead_of), return_exceptions=True)
         if isinstance(orders, BaseException):
             raise orders
         if isinstance(reports, BaseException):

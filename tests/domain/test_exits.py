@@ -7,8 +7,12 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from streams.domain.exits import THROUGH_SECONDS, next_step
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.domain.exits import THROUGH_SECONDS, next_step, remember, wanted_stop
 from streams.domain.held import Held, Memory
+from streams.domain.lines import lines_of
 from streams.domain.market import Quote
 from streams.domain.order import Order
 from streams.domain.step import Cancel, Protect, Sell, Step, Wait
@@ -72,3 +76,30 @@ def test_a_stop_that_was_asked_for_does_not_wait_for_its_turn() -> None:
 def test_no_moment_in_the_past_is_waited_for_while_prices_fail_to_come() -> None:
     through = replace(Memory(), through_since=AT - 10 * THROUGH_SECONDS)
     assert step(held(*RESTING), through) == Wait(None)
+
+
+PRICES = st.decimals("97", "105", places=2)
+
+
+@given(
+    bids=st.lists(PRICES, min_size=1, max_size=3),
+    peak=st.decimals("100", "105", places=2),
+    trail=st.sampled_from(["0.5", "2", None]),
+    stop=st.sampled_from(["98", None]),
+    target=st.sampled_from(["104", None]),
+)
+def test_between_the_lines_nothing_is_decided(
+    bids: list[Decimal], peak: Decimal, trail: str | None, stop: str | None, target: str | None
+) -> None:
+    terms = {"trailing_stop_percent": trail, "stop_loss_price": stop, "take_profit_price": target}
+    bare = held(**terms)
+    wanted = {"stop_loss": wanted_stop(bare.position, RULES, peak), "take_profit": bare.position.take_profit_price}
+    of = held(*(guard(purpose, str(price)) for purpose, price in wanted.items() if price is not None), **terms)
+    lines = lines_of(of, RULES, peak)
+    memory = remember(Memory(peak=peak), of, RULES, bids, AT)
+    low, high = min(bids), max(bids)
+    if lines.crossed(low, high) or memory.trailed or lines_of(of, RULES, memory.peak).move_is_due:
+        return
+    assert step(of, memory, specimens.quote(str(bids[-1]), "200", AT)) == Wait(None)
+    if high <= lines.peak:
+        assert lines_of(of, RULES, memory.peak) == lines

@@ -42,7 +42,7 @@ class Bourse:
     """Implements streams.ports.Exchange for sells of one coin; `faults` befall what is placed next, in their order.
 
     `refused`, `no coins`, `down`; `lost`: carried out, and nobody hears; `never came`: not carried out, likewise.
-    `part`: how much of a triggered order is filled at once.
+    `part`: how much of a triggered order is filled at once. `in_reach`: whether cancels and look-ups are answered.
     """
 
     def __init__(self, market: FakeMarket, clock: FakeClock, coins: Decimal) -> None:
@@ -53,6 +53,7 @@ class Bourse:
         self.orders: dict[str, Resting] = {}
         self.faults: deque[str] = deque()
         self.part = Decimal(1)
+        self.in_reach = True
         self.listeners: list[HearOrder] = []
         self.entries: set[str] = set()
         self.was_reset = False
@@ -100,7 +101,7 @@ class Bourse:
         return await self._placed([stop, target])
 
     async def look_up(self, order: Order) -> OrderReport | None:
-        await asyncio.sleep(LATENCY)
+        await self._reach()
         if order.purpose == "entry":
             return None if self.was_reset else OrderReport(order.status, "venue-entry")
         known = self.orders.get(order.client_order_id)
@@ -111,7 +112,7 @@ class Bourse:
         return report
 
     async def cancel_all(self, orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]:
-        await asyncio.sleep(LATENCY)
+        await self._reach()
         for order in orders:
             known = self.orders.get(order.client_order_id)
             if known is not None and known.status in ("submitted", "partially_filled"):
@@ -131,6 +132,11 @@ class Bourse:
 
     def now_ms(self) -> int | None:
         return now_ms(self.clock)
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(LATENCY)
+        if not self.in_reach:
+            raise Transient("out of reach")
 
     async def _placed(self, orders: list[Order]) -> list[OrderReport]:
         fault = self.faults.popleft() if self.faults else None

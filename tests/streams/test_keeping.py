@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.action import Action
-from streams.domain.errors import Transient
 from streams.domain.money import ZERO
 from streams.domain.order import Order, OrderReport, Stamp
 from streams.domain.position import Position
@@ -196,18 +195,14 @@ async def test_what_rests_is_executed_while_a_trailing_exit_is_on_its_way(room: 
 
 @kept(**TRAILING)
 async def test_an_exit_is_not_sent_while_what_rests_cannot_be_cancelled(room: Room) -> None:
-    cancel_all, down = room.bourse.cancel_all, [True, True]
-
-    async def unsteady(orders: Sequence[Order], stamp: Stamp) -> Sequence[OrderReport | None]:
-        if down:
-            down.pop()
-            raise Transient("down")
-        return await cancel_all(orders, stamp)
-
-    room.bourse.cancel_all = unsteady
+    room.bourse.in_reach = False
     room.market.tick(SYMBOL, "100.1", "98.05")
+    await passed(20)
+    assert [one.status for one in room.store.exits.orders.values() if one.purpose == "exit"] == ["failed"]
+    room.bourse.in_reach = True
+    async with asyncio.timeout(2.1):
+        await room.ended.wait()
     await room.closed()
-    assert [one.status for one in room.store.exits.orders.values() if one.purpose == "exit"] == ["failed", "filled"]
     assert room.position.exit_reason == "trailing_stop"
 
 
@@ -236,6 +231,18 @@ async def test_a_trailing_stop_follows_a_rise(room: Room) -> None:
     await passed(0.5)
     assert room.resting["stop_loss"].stop_price == Decimal("107.80")
     assert room.position.trailing_stop_price == Decimal("107.80")
+
+
+@kept(**TRAILING)
+async def test_what_rests_is_not_let_go_while_the_database_is_down(room: Room) -> None:
+    room.store.take_down("prepare_exits")
+    room.market.tick(SYMBOL, "110")
+    await passed(10)
+    assert room.resting["stop_loss"].stop_price == Decimal(98)
+    room.store.bring_up()
+    room.market.tick(SYMBOL, "110.01")
+    await passed(30)
+    assert room.resting["stop_loss"].stop_price == Decimal("107.81")
 
 
 def test_an_exit_waits_for_no_stop_that_follows_a_rise(monkeypatch: pytest.MonkeyPatch) -> None:
