@@ -1,0 +1,271 @@
+-- Limits on what may be lost, on size and on pace: refused at admission, and a loss that reaches its limit pauses the
+-- account by itself.
+
+alter table public.risk_limits
+  add column paused_rule text check (paused_rule in ('daily_loss_limit', 'drawdown_limit'));
+comment on column public.risk_limits.paused_rule is
+  'Which limit paused it. One on a day''s loss lasts for that day (UTC), one on drawdown until resume_trading().';
+create index positions_closed_idx on public.positions (user_id, exit_time) where status = 'closed';
+
+create function fillstream.day_start() returns timestamptz language sql stable as $$
+  select date_trunc('day', clock_timestamp() at time zone 'UTC') at time zone 'UTC'
+$$;
+
+-- What an account is worth in USDT, what it was at the start of the day, and how far it is below its peak in percent;
+-- nulls where that is not known yet. Play money is known before its first mark.
+create function fillstream.worth(
+  p_user_id uuid, p_mode text, out current numeric, out day_start numeric, out drawdown numeric
+) language plpgsql stable set search_path = '' as $$
+declare
+  known public.account_equity;
+begin
+  select equity.* into known from public.account_equity as equity
+  where equity.user_id = p_user_id and equity.mode = p_mode;
+  current := known.current;
+  day_start := case
+    when known.day = (clock_timestamp() at time zone 'UTC')::date then known.day_start else known.current
+  end;
+  if known.user_id is null and p_mode = 'paper' then
+    select sum(balance.current_balance) into current from public.paper_balances as balance
+    where balance.user_id = p_user_id;
+    day_start := current;
+  end if;
+  drawdown := (known.peak - known.current) * 100 / nullif(known.peak, 0);
+end $$;
+
+-- How much a day may lose at most by these limits: the tighter of the two; null is no limit.
+create function fillstream.loss_limit(p_limits public.risk_limits, p_mode text) returns numeric
+language plpgsql stable set search_path = '' as $$
+begin
+  if p_limits.daily_loss_limit_percent is null then
+    return p_limits.daily_loss_limit_usdt;
+  end if;
+  return least(
+    p_limits.daily_loss_limit_usdt,
+    (select worth.day_start from fillstream.worth(p_limits.user_id, p_mode) as worth)
+      * p_limits.daily_loss_limit_percent / 100
+  );
+end $$;
+
+-- What was lost today in one mode: realised by positions that ended today, and unrealised by those that are open. Null
+-- where no limit asks for it; a gain is a loss below zero.
+create function fillstream.loss_today(p_limits public.risk_limits, p_mode text) returns numeric
+language plpgsql stable set search_path = '' as $$
+begin
+  if p_limits.daily_loss_limit_usdt is null and p_limits.daily_loss_limit_percent is null then
+    return null;
+  end if;
+  return -coalesce((
+    select sum(ended.realized_pnl) from public.positions as ended
+    where ended.user_id = p_limits.user_id and ended.mode = p_mode and ended.status = 'closed'
+      and ended.exit_time >= fillstream.day_start()
+      and (p_limits.trader_id is null or ended.trader_id = p_limits.trader_id)
+  ), 0) - coalesce((
+    select sum(mark.unrealized_pnl) from public.positions as position
+    join public.position_marks as mark on mark.position_id = position.id
+    where position.user_id = p_limits.user_id and position.mode = p_mode
+      and position.status in ('open', 'monitoring', 'closing')
+      and (p_limits.trader_id is null or position.trader_id = p_limits.trader_id)
+  ), 0);
+end $$;
+
+-- When the last entry was admitted; null where no limit asks for it.
+create function fillstream.last_entry(p_limits public.risk_limits, p_mode text) returns timestamptz
+language plpgsql stable set search_path = '' as $$
+begin
+  if p_limits.min_order_interval_seconds is null then
+    return null;
+  end if;
+  return (
+    select max(position.admitted_at) from public.positions as position
+    where position.user_id = p_limits.user_id and position.mode = p_mode
+      and (p_limits.trader_id is null or position.trader_id = p_limits.trader_id)
+      and position.created_at > clock_timestamp() - p_limits.min_order_interval_seconds * interval '1 second'
+        - interval '1 minute'
+  );
+end $$;
+
+-- The first rule that speaks against a signal, or null. Positions in flight count like open ones, at what they may
+-- cost at worst; positions of another mode do not count. Without a plan, what it would cost is not asked.
+create or replace function fillstream.row_refusal(
+  p_signal public.signals, p_trader public.traders, p_worker public.workers, p_plan jsonb
+) returns fillstream.refusal language plpgsql stable set search_path = '' as $$
+declare
+  refusal fillstream.refusal;
+  now constant timestamptz := clock_timestamp();
+  age constant numeric := extract(epoch from now - p_signal.ready_at);
+  worst_value constant numeric := p_plan ->> 'worst_value';
+  cost constant numeric := (p_plan ->> 'worst_value')::numeric + (p_plan ->> 'fee_reserve')::numeric;
+begin
+  with scopes as (
+    -- The limits of the account and of the trader, each with what already counts against it.
+    select
+      limits.trader_id is not null as of_trader, limits.trading_paused, limits.pause_reason, limits.paused_by,
+      limits.paused_rule, limits.paused_at, limits.max_open_positions, limits.max_total_exposure_usdt,
+      limits.one_position_per_symbol, limits.max_order_size_usdt, limits.max_position_size_usdt,
+      limits.max_position_size_percent, limits.max_drawdown_percent, limits.min_order_interval_seconds,
+      worth.current as equity, worth.drawdown,
+      fillstream.loss_limit(limits, p_trader.mode) as loss_limit,
+      fillstream.loss_today(limits, p_trader.mode) as loss,
+      fillstream.last_entry(limits, p_trader.mode) as last_entry_at,
+      held.positions, held.exposure, held.same_symbol
+    from public.risk_limits as limits
+    cross join lateral (
+      select
+        count(*) as positions,
+        coalesce(bool_or(position.symbol = p_signal.symbol), false) as same_symbol,
+        coalesce(sum(
+          coalesce(position.entry_value, 0)
+          + coalesce(entry.worst_value * (entry.quantity - entry.filled_quantity) / entry.quantity, 0)
+        ), 0) as exposure
+      from public.positions as position
+      left join public.orders as entry
+        on entry.position_id = position.id and entry.purpose = 'entry'
+        and entry.status in ('created', 'submitting', 'submitted', 'partially_filled', 'unknown')
+      where position.user_id = p_signal.user_id and position.mode = p_trader.mode
+        and position.status in ('created', 'submitting', 'open', 'monitoring', 'closing')
+        and (limits.trader_id is null or position.trader_id = limits.trader_id)
+    ) as held
+    cross join fillstream.worth(p_signal.user_id, p_trader.mode) as worth
+    where limits.user_id = p_signal.user_id and (limits.trader_id is null or limits.trader_id = p_trader.id)
+  ),
+  rules (place, broken, code, reason, rule_value, limit_value) as (
+    select
+      10, p_trader.user_id <> p_signal.user_id, 'trader_not_owned',
+      'The signal names a trader of another user.', null, null
+    union all
+    select
+      20, not p_trader.enabled, 'trader_disabled',
+      format('The trader %s is switched off.', p_trader.name), null, null
+    union all
+    select
+      30, p_trader.mode <> all (p_worker.modes), 'mode_not_allowed',
+      format('The trader is in %s mode, which this worker does not trade in (it does in %s).',
+        p_trader.mode, array_to_string(p_worker.modes, ', ')),
+      p_trader.mode, array_to_string(p_worker.modes, ', ')
+    union all
+    -- Keys taken back count from this moment on, whatever a worker still holds of them.
+    select
+      35, p_trader.mode <> 'paper' and not exists (
+        select from public.exchange_credentials as credential
+        where credential.user_id = p_signal.user_id and credential.exchange = p_trader.exchange
+          and credential.mode = p_trader.mode
+      ), 'keys_missing',
+      format('Store your exchange keys for %s first.', p_trader.mode), null, null
+    union all
+    select
+      40, p_signal.expires_at <= now, 'signal_expired',
+      format('The signal expired at %s.', fillstream.in_words(p_signal.expires_at)),
+      fillstream.in_words(now), fillstream.in_words(p_signal.expires_at)
+    union all
+    select
+      50, age > p_worker.max_signal_age_seconds, 'signal_expired',
+      format('The signal was %s s old, above the limit of %s s.',
+        round(age, 1), fillstream.digits(p_worker.max_signal_age_seconds)),
+      round(age, 1)::text, fillstream.digits(p_worker.max_signal_age_seconds)
+    union all
+    select
+      60, state.stopped, 'trading_paused',
+      concat('Trading is stopped for everybody', ': ' || nullif(state.stop_reason, ''), '.'), 'operator', null
+    from public.system_state as state
+    union all
+    select
+      70, scope.trading_paused and scope.paused_rule is null, 'trading_paused',
+      concat(
+        case when scope.of_trader then 'Trading of this trader is paused' else 'Trading is paused' end,
+        ' by the ' || scope.paused_by, ': ' || nullif(scope.pause_reason, ''), '.'
+      ),
+      scope.paused_by, null
+    from scopes as scope
+    union all
+    -- What an account has lost speaks before what it holds; a pause by that limit lasts as long as it may.
+    select
+      75, scope.loss >= scope.loss_limit
+        or (scope.paused_rule = 'daily_loss_limit' and scope.paused_at >= fillstream.day_start()),
+      'daily_loss_limit',
+      format('%s USDT were lost today%s; the limit is %s USDT.',
+        fillstream.digits(scope.loss), case when scope.of_trader then ' by this trader' end,
+        fillstream.digits(scope.loss_limit)),
+      fillstream.digits(scope.loss), fillstream.digits(scope.loss_limit)
+    from scopes as scope
+    union all
+    select
+      76, scope.drawdown >= scope.max_drawdown_percent
+        or scope.paused_rule = 'drawdown_limit',
+      'drawdown_limit',
+      format('The account is %s %% below its peak; the limit%s is %s %%.',
+        fillstream.digits(round(scope.drawdown, 4)), case when scope.of_trader then ' of this trader' end,
+        fillstream.digits(scope.max_drawdown_percent)),
+      fillstream.digits(round(scope.drawdown, 4)), fillstream.digits(scope.max_drawdown_percent)
+    from scopes as scope
+    union all
+    select
+      80, scope.one_position_per_symbol and scope.same_symbol, 'duplicate_position',
+      format('There is a position in %s already, and the limits%s allow one per symbol.',
+        p_signal.symbol, case when scope.of_trader then ' of this trader' end),
+      p_signal.symbol, '1'
+    from scopes as scope
+    union all
+    select
+      90, scope.positions >= scope.max_open_positions, 'max_open_positions',
+      format('%s positions are open or being opened%s; the limit is %s.',
+        scope.positions, case when scope.of_trader then ' by this trader' end, scope.max_open_positions),
+      scope.positions::text, scope.max_open_positions::text
+    from scopes as scope
+    union all
+    select
+      92, extract(epoch from now - scope.last_entry_at) < scope.min_order_interval_seconds, 'order_interval',
+      format('The last entry%s was %s s ago; the limit is one in %s s.',
+        case when scope.of_trader then ' of this trader' end,
+        round(extract(epoch from now - scope.last_entry_at), 1), fillstream.digits(scope.min_order_interval_seconds)),
+      round(extract(epoch from now - scope.last_entry_at), 1)::text, fillstream.digits(scope.min_order_interval_seconds)
+    from scopes as scope
+    union all
+    select
+      94, worst_value > most.value, 'position_too_large',
+      format('The entry may cost %s USDT; the limit%s is %s USDT%s.',
+        fillstream.digits(worst_value), case when scope.of_trader then ' of this trader' end,
+        fillstream.digits(most.value), most.meaning),
+      fillstream.digits(worst_value), fillstream.digits(most.value)
+    from scopes as scope
+    cross join lateral (
+      values
+        (scope.max_position_size_usdt, ' a position'),
+        (scope.equity * scope.max_position_size_percent / 100,
+          format(', %s %% of the account', fillstream.digits(scope.max_position_size_percent))),
+        (scope.max_order_size_usdt, ' an order')
+    ) as most (value, meaning)
+    union all
+    select
+      100, case when worst_value is null
+        then scope.exposure >= scope.max_total_exposure_usdt
+        else scope.exposure + worst_value > scope.max_total_exposure_usdt
+      end, 'exposure_limit',
+      case when worst_value is null
+        then format('The exposure%s is %s USDT; the limit is %s USDT.',
+          case when scope.of_trader then ' of this trader' end,
+          fillstream.digits(scope.exposure), fillstream.digits(scope.max_total_exposure_usdt))
+        else format(
+          'The exposure%s would be %s USDT (%s USDT now, %s USDT at worst for this entry); the limit is %s USDT.',
+          case when scope.of_trader then ' of this trader' end,
+          fillstream.digits(scope.exposure + worst_value), fillstream.digits(scope.exposure),
+          fillstream.digits(worst_value), fillstream.digits(scope.max_total_exposure_usdt))
+      end,
+      fillstream.digits(scope.exposure + coalesce(worst_value, 0)), fillstream.digits(scope.max_total_exposure_usdt)
+    from scopes as scope
+    union all
+    select
+      110, cost > coalesce(balance.current_balance - balance.reserved, 0), 'insufficient_balance',
+      format('The entry may cost %s USDT with its fee; the paper balance has %s USDT free.',
+        fillstream.digits(cost), fillstream.digits(coalesce(balance.current_balance - balance.reserved, 0))),
+      fillstream.digits(cost), fillstream.digits(coalesce(balance.current_balance - balance.reserved, 0))
+    from (select) as always
+    left join lateral fillstream.paper_balance(p_signal.user_id, p_trader.id) as balance on true
+    where cost is not null and p_trader.mode = 'paper'
+  )
+  select p_signal.id, rule.code, rule.reason, rule.rule_value, rule.limit_value into refusal
+  from rules as rule where rule.broken order by rule.place limit 1;
+  return refusal;
+end $$;
+
+revoke execute on all functions in schema fillstream from public;
