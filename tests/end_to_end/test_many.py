@@ -67,9 +67,9 @@ def test_a_worker_that_comes_later_gets_its_share(project: Project, start_worker
     first = start_worker(**QUICK)
     ids = _burst(project, users, 2)
     project.wait_for(ids, seconds=AT_ONCE_SECONDS)
-    assert len(_held(project)) == 1
+    assert len(_held(project, users)) == 1
     second = start_worker(**QUICK)
-    wait_until("both hold some of the accounts", lambda: len(_held(project)) == 2)
+    wait_until("both hold some of the accounts", lambda: len(_held(project, users)) == 2)
     more = _burst(project, users, 3)
     project.wait_for(more, seconds=AT_ONCE_SECONDS)
     assert len(_workers_of(project, more)) == 2
@@ -138,10 +138,12 @@ def _workers_of(project: Project, ids: list[str]) -> set[uuid.UUID]:
     return {row["worker_id"] for row in rows}
 
 
-def _held(project: Project) -> Mapping[uuid.UUID, int]:
-    """How many accounts each worker holds."""
+def _held(project: Project, users: list[User]) -> Mapping[uuid.UUID, int]:
+    """How many accounts of these users each worker holds."""
     rows = project.rows(
-        "select worker_id, count(*) as accounts from accounts where worker_id is not null group by worker_id"
+        "select worker_id, count(*) as accounts from accounts"
+        " where worker_id is not null and user_id = any (%s) group by worker_id",
+        _uuids([user.id for user in users]),
     )
     return {row["worker_id"]: row["accounts"] for row in rows}
 
