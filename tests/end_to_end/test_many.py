@@ -15,7 +15,7 @@ SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "ADA/USDT
 LINES = ("realtime line 'broadcast' is up", "realtime line 'rows' is up")
 PATHS = ("broadcast", "postgres_changes")
 QUICK = {"SWEEP_INTERVAL": "0.5", "LEASE_SECONDS": "6", "RECV_WINDOW_MS": "1000"}
-AT_ONCE_SECONDS = 60.0
+AT_ONCE_SECONDS, ANSWERED_SECONDS = 60.0, 10.0
 
 
 def test_a_hundred_signals_of_ten_users_in_one_statement(project: Project, start_worker: StartWorker) -> None:
@@ -79,6 +79,25 @@ def test_a_worker_that_comes_later_gets_its_share(project: Project, start_worker
         assert worker.stop() == 0
     _assert_in_order(project, users)
     assert_books(project, *users)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_two_hundred_at_once_as_many_are_taken_as_the_limit_allows(
+    project: Project, start_worker: StartWorker, workers: int
+) -> None:
+    user = project.sign_up(max_open_positions=5)
+    for _ in range(workers):
+        start_worker(**QUICK).wait_for("ready")
+    ids = _burst(project, [user], 200)
+    wait_until(
+        "every signal is answered",
+        lambda: set(project.statuses(ids)) == {"in_position", "rejected"},
+        ANSWERED_SECONDS,
+    )
+    assert len(_positions_of(project, ids)) == 5
+    codes = project.rows("select code from risk_refusals where signal_id = any (%s)", _uuids(ids))
+    assert [row["code"] for row in codes] == ["max_open_positions"] * 195
+    assert_books(project, user)
 
 
 @pytest.mark.bench
