@@ -48,7 +48,7 @@ class Marks:
         self._sent: dict[Keeper, Decimal] = {}
         self._last_told: dict[UUID, float] = {}
         self._written_at = 0.0
-        self._has_more = False  # what ended since the last batch may have reached a limit
+        self._owes_a_batch = False  # with it, what has ended since the last one is held against the limits
         self._balances: dict[Account, tuple[float, Decimal]] = {}
         self._workers = 1
 
@@ -58,14 +58,14 @@ class Marks:
         return from_coro(self._keep_telling, name="marks").pipe(ops.flat_map(lambda _: nothing))
 
     async def _keep_telling(self) -> None:
-        """A plain loop: it turns several times a second, and is to cost nothing while nothing is held."""
+        """A plain loop, since it is to cost next to nothing while nothing is held."""
         while True:
             kept = self._kept()
             turns = min(max(ceil(len(self._keepers()) / MARKS_A_TURN), 1), MOST_TURNS)
             for _ in range(turns):
                 await asyncio.sleep(SEND_SECONDS / turns)
                 await self._guarded(self._send, kept, turns)
-            if (self._keepers() or self._has_more) and self._clock.monotonic() - self._written_at >= WRITE_SECONDS:
+            if (self._keepers() or self._owes_a_batch) and self._clock.monotonic() - self._written_at >= WRITE_SECONDS:
                 await self._guarded(self._write)
 
     async def _guarded(self, work: Callable[..., Awaitable[None]], *of: object) -> None:
@@ -107,10 +107,10 @@ class Marks:
     async def _write(self) -> None:
         now = self._written_at = self._clock.monotonic()
         marks = [mark for keeper in self._keepers() if (mark := _mark_of(keeper)) is not None]
-        if marks or self._has_more:
+        if marks or self._owes_a_batch:
             balances = await self._known_balances({mark.account for mark in marks}, now)
             self._workers = max(await self._store.write_marks(marks, balances), 1)
-            self._has_more = bool(marks)
+            self._owes_a_batch = bool(marks)
 
     async def _known_balances(self, accounts: set[Account], now: float) -> Mapping[Account, Decimal]:
         """What each account has of the quote currency; one account a batch is asked for anew."""
