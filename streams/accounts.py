@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable
 
 import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import Observable
 from reactivex import operators as ops
 
 from streams.aio import from_coro, recover
+from streams.cadence import Cadence
 from streams.domain.account import Account
 from streams.domain.errors import Dismissed, Transient
-from streams.ports import Hint, NewId, Store
+from streams.ports import Clock, Hint, NewId, Store
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Presence:
     def __init__(
         self,
         store: Store,
+        clock: Clock,
         new_id: NewId,
         lease_seconds: float,
         busy: Callable[[], frozenset[Account]],
@@ -32,6 +34,7 @@ class Presence:
         alarm: Callable[[Exception], None],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._new_id = new_id
         self._lease_seconds = lease_seconds
         self._busy = busy
@@ -48,13 +51,19 @@ class Presence:
         """Let everything go at once, so that nobody has to wait for the lease to end."""
         await self._store.retire()
 
-    def beats(self, scheduler: abc.SchedulerBase) -> Observable[Hint]:
+    @property
+    def beat_seconds(self) -> float:
+        """Seconds that may lie between two beats."""
+        return self._lease_seconds / BEATS_A_LEASE
+
+    def beats(self, cadence: Cadence) -> Observable[Hint]:
         """Beat for as long as it is subscribed to; a hint comes when the table must be looked at anew."""
         beat = from_coro(self._beat, name="heartbeat").pipe(recover(self._missed))
-        ticks = rx.interval(self._lease_seconds / BEATS_A_LEASE, scheduler=scheduler)
+        ticks = cadence.every(self.beat_seconds)
         return ticks.pipe(ops.map(lambda _: beat), ops.exclusive(), ops.flat_map(rx.from_iterable))
 
     async def _beat(self) -> list[Hint]:
+        asked_at = self._clock.monotonic()
         pulse = await self._store.heartbeat()
         if not pulse.alive:
             return await self._begin_anew()
@@ -64,7 +73,7 @@ class Presence:
             await self._store.release(surplus)
         held = pulse.accounts.difference(surplus)
         self._held(held)
-        return [Hint(held=held, reason="heartbeat")]
+        return [Hint(held=held, held_at=asked_at, reason="heartbeat")]
 
     async def _begin_anew(self) -> list[Hint]:
         """A worker that finds itself dead drops what it holds and registers under a fresh id."""

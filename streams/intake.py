@@ -44,7 +44,7 @@ Item = Takeover | Claimed
 
 
 def wakes(
-    hints: Observable[Hint], feedback: Observable[Hint], sweep_interval: float, scheduler: abc.SchedulerBase
+    hints: Observable[Hint], feedback: Observable[Hint], sweeps: Observable[int], scheduler: abc.SchedulerBase
 ) -> Observable[Hint]:
     """Merge every reason to look at the table: hints, catch-up some seconds after each, room again, the sweep."""
 
@@ -55,8 +55,7 @@ def wakes(
         return rx.merge(rx.just(hint), *later)
 
     swept = Hint(everything=True, reason="sweep")
-    # An interval counts from tick to tick; a timer with a period would wait for the wall clock, which may be set back.
-    sweep = rx.interval(sweep_interval, scheduler=scheduler).pipe(ops.map(lambda _: swept), ops.start_with(swept))
+    sweep = sweeps.pipe(ops.map(lambda _: swept), ops.start_with(swept))
     return rx.merge(hints.pipe(ops.flat_map(echoes)), feedback, sweep)
 
 
@@ -69,7 +68,7 @@ class Intake:
         self._alarm = alarm
         self._working: dict[UUID, Account] = {}
         self._more = False
-        self._taken_over: set[Account] = set()
+        self._taken_over: dict[Account, float] = {}
         self._taking_over: set[Account] = set()
 
     @property
@@ -100,15 +99,15 @@ class Intake:
 
     def doubt(self, account: Account) -> None:
         """Have an account taken over once more: what became of an order of it was not heard."""
-        self._taken_over.discard(account)
+        self._taken_over.pop(account, None)
 
     def _claim(self, hints: Sequence[Hint]) -> Observable[Item]:
         sweep = any(hint.everything for hint in hints)
         ids = None if sweep else tuple(dict.fromkeys(signal for hint in hints for signal in hint.ids))
-        held = next((hint.held for hint in reversed(hints) if hint.held is not None), None)
+        told = next((hint for hint in reversed(hints) if hint.held is not None), None)
 
         async def items() -> list[Item]:
-            untold = self._untold(held)
+            untold = [] if told is None else self._untold(told.held or frozenset(), told.held_at)
             return untold if ids == () else untold + await self._looked_up(ids)
 
         return from_coro(items, name="claim").pipe(ops.flat_map(_each))
@@ -145,16 +144,18 @@ class Intake:
                 items.append(Claimed(brief, read_at))
         return items
 
-    def _untold(self, held: frozenset[Account] | None) -> list[Item]:
-        """The accounts that the heartbeat says are held, and of whose taking no answer told."""
-        if held is None:
-            return []
-        self._taken_over &= held
-        return self._take_over(held - self._taken_over)
+    def _untold(self, held: frozenset[Account], asked_at: float) -> list[Item]:
+        """The accounts that the heartbeat says are held, and of whose taking no answer told.
+
+        A heartbeat asked before a claim was answered may know nothing of what the claim took.
+        """
+        known = self._taken_over.items()
+        self._taken_over = {account: at for account, at in known if account in held or at >= asked_at}
+        return self._take_over(held.difference(self._taken_over))
 
     def _take_over(self, accounts: Iterable[Account]) -> list[Item]:
         taken = list(accounts)
-        self._taken_over.update(taken)
+        self._taken_over |= dict.fromkeys(taken, self._clock.monotonic())
         self._taking_over.update(taken)
         return [Takeover(account) for account in taken]
 

@@ -39,12 +39,18 @@ class Marks:
     """Reads the keepers' last prices on a timer; what cannot be written now is written with the next batch."""
 
     def __init__(
-        self, store: Store, exchanges: Mapping[str, Exchange], clock: Clock, keepers: Callable[[], Sequence[Keeper]]
+        self,
+        store: Store,
+        exchanges: Mapping[str, Exchange],
+        clock: Clock,
+        keepers: Callable[[], Sequence[Keeper]],
+        any_kept: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._exchanges = exchanges
         self._clock = clock
         self._keepers = keepers
+        self._any_kept = any_kept
         self._sent: dict[Keeper, Decimal] = {}
         self._last_told: dict[UUID, float] = {}
         self._written_at = 0.0
@@ -60,6 +66,8 @@ class Marks:
     async def _keep_telling(self) -> None:
         """A plain loop, since it is to cost next to nothing while nothing is held."""
         while True:
+            if not self._owes_a_batch:
+                await self._any_kept()
             kept = self._kept()
             turns = min(max(ceil(len(self._keepers()) / MARKS_A_TURN), 1), MOST_TURNS)
             for _ in range(turns):

@@ -69,6 +69,7 @@ class Monitor:
         self._prices = {mode: shared[id(market)] for mode, market in markets.items()}
         self._moves = asyncio.Semaphore(MOVES_AT_ONCE)
         self._keepers: dict[UUID, Keeper] = {}
+        self._any_kept = asyncio.Event()
         self._starting: set[UUID] = set()
         self._wanted: set[UUID] = set()
         self._reading: asyncio.Task[Mapping[UUID, Held]] | None = None
@@ -85,6 +86,10 @@ class Monitor:
     def keepers(self) -> Sequence[Keeper]:
         """All positions kept now."""
         return tuple(self._keepers.values())
+
+    async def any_kept(self) -> None:
+        """Wait until at least one position is kept."""
+        await self._any_kept.wait()
 
     def keep(self, position: Position, entry: Order | None = None) -> Observable[Outcome]:
         """Keep a position to its end; one that is kept already is only told to look at its rows.
@@ -146,6 +151,7 @@ class Monitor:
             self._moves,
         )
         self._keepers[position.id] = keeper
+        self._any_kept.set()
         stop_listening = exchange.listen(position.account, keeper.heard)
         prices = self._prices[position.mode].of(position.symbol).subscribe(_guarded(keeper), self._price_failure)
         try:
@@ -155,6 +161,8 @@ class Monitor:
             prices.dispose()
             stop_listening()
             del self._keepers[position.id]
+            if not self._keepers:
+                self._any_kept.clear()
 
     async def _begun(self, position: Position, entry: Order | None) -> Held | None:
         """The position's rows, once its market is known; None where it is another worker's or has ended."""

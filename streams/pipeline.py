@@ -12,6 +12,7 @@ from reactivex.subject import Subject
 
 from streams.accounts import Presence
 from streams.aio import recover, serial_by
+from streams.cadence import Cadence
 from streams.domain.position import Position
 from streams.execution import Execution
 from streams.intake import Intake, Item, Takeover, account_of, wakes
@@ -23,6 +24,9 @@ from streams.recovery import Recovery
 from streams.tracker import Tracker
 
 log = logging.getLogger(__name__)
+
+RECHECKS_AT_REST = 10
+"""At rest, one recheck of so many is made."""
 
 
 class Pipeline:
@@ -50,10 +54,12 @@ class Pipeline:
         self._marks = marks
         self._sweep_interval = sweep_interval
         self._recheck_interval = recheck_interval
+        self._cadence = Cadence(min(sweep_interval, recheck_interval, presence.beat_seconds), scheduler)
         self._scheduler = scheduler
         self._stop: Subject[None] = Subject()
         self._room: Subject[Hint] = Subject()
         self._stopping = False
+        self._worked = True
 
     def stop(self) -> None:
         """Take nothing more on; what is being worked on is finished, what waits is left in the table."""
@@ -62,12 +68,16 @@ class Pipeline:
 
     def outcomes(self, hints: Observable[Hint]) -> Observable[Outcome]:
         """Run until stopped. Completes when nothing is in hand any more."""
-        woken = wakes(hints, self._room, self._sweep_interval, self._scheduler).pipe(ops.share())
+        sweeps = self._cadence.every(self._sweep_interval)
+        woken = wakes(hints, self._room, sweeps, self._scheduler).pipe(ops.share())
         worked: Observable[Outcome] = self._intake.items(woken.pipe(ops.take_until(self._stop))).pipe(
             serial_by(account_of, self._work)
         )
-        rechecks = rx.interval(self._recheck_interval, scheduler=self._scheduler).pipe(
-            ops.take_until(self._stop), ops.map(lambda _: self._recheck()), ops.exclusive()
+        rechecks = self._cadence.every(self._recheck_interval).pipe(
+            ops.take_until(self._stop),
+            ops.filter_indexed(lambda _, number: not self._at_rest() or number % RECHECKS_AT_REST == 0),
+            ops.map(lambda _: self._recheck()),
+            ops.exclusive(),
         )
         asked = self._monitor.asked(woken.pipe(ops.take_until(self._stop)))
         settled: Observable[Outcome] = rx.merge(
@@ -82,12 +92,13 @@ class Pipeline:
 
     def _notice(self, outcome: Outcome) -> None:
         """Look once more at an account whose rows may say more than was heard."""
+        self._worked = True
         if isinstance(outcome, InDoubt) and outcome.unheard:
             self._intake.doubt(outcome.account)
 
     def _beating(self) -> abc.DisposableBase:
         """Beat until the last outcome is out: a worker that drains is alive."""
-        return self._presence.beats(self._scheduler).subscribe(self._room.on_next, self._room.on_error)
+        return self._presence.beats(self._cadence).subscribe(self._room.on_next, self._room.on_error)
 
     def _work(self, item: Item) -> Observable[Outcome]:
         def begin(_: abc.SchedulerBase) -> Observable[Outcome]:
@@ -109,7 +120,12 @@ class Pipeline:
             ops.finally_action(lambda: self._finished(item, progressed)),
         )
 
+    def _at_rest(self) -> bool:
+        """Whether the last recheck found nothing to settle, and nothing has been worked on since it began."""
+        return self._recovery.all_settled and not self._worked
+
     def _recheck(self) -> Observable[Outcome]:
+        self._worked = False
         return self._recovery.recheck().pipe(recover(self._unforeseen("recheck")))
 
     def _followed(self, outcome: Outcome) -> Observable[Outcome]:
@@ -131,6 +147,7 @@ class Pipeline:
 
     def _finished(self, item: Item, progressed: bool) -> None:
         """Ask for more where there is room; what was put off would only come again, so that waits for the sweep."""
+        self._worked = True
         self._intake.release(item)
         if progressed and self._intake.wants_more and not self._stopping:
             self._room.on_next(Hint(everything=True, reason="room for more"))

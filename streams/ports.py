@@ -25,7 +25,7 @@ from streams.domain.step import Answer
 class Hint:
     """A word that there may be work: signal ids, a reason to look at everything, or the accounts held by now.
 
-    `positions`: something is asked of these.
+    `positions`: something is asked of these. `held_at`: when it was asked what is held, on the monotonic clock.
     """
 
     ids: tuple[UUID, ...] = ()
@@ -33,6 +33,7 @@ class Hint:
     everything: bool = False
     reason: str = ""
     held: frozenset[Account] | None = None
+    held_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

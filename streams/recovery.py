@@ -43,6 +43,8 @@ class Recovery:
         self._in_hand = in_hand
         self._booking = Booking(store, markets)
         self._out_of_reach: set[UUID] = set()
+        self.all_settled = False
+        """Whether the last recheck found nothing at all to settle, not even in hand."""
 
     def take_over(self, account: Account, stopping: Callable[[], bool]) -> Observable[Outcome]:
         """Name an account's open positions, so that they are protected, then settle its unfinished entries."""
@@ -50,6 +52,7 @@ class Recovery:
 
     def recheck(self) -> Observable[Outcome]:
         """Settle whatever this worker holds and has not in hand: doubts, and what a lost answer left."""
+        self.all_settled = False
         return from_aiter(lambda: self._settle_all(None), name="recheck")
 
     async def _take_over(self, account: Account, stopping: Callable[[], bool]) -> AsyncIterator[Outcome]:
@@ -76,7 +79,10 @@ class Recovery:
         settled: set[UUID] = set()
         while True:
             read_at = self._clock.monotonic()
-            rows = [row for row in await self._store.unfinished(accounts) if row.order.id not in settled]
+            found = await self._store.unfinished(accounts)
+            if accounts is None:
+                self.all_settled = not found
+            rows = [row for row in found if row.order.id not in settled]
             for unfinished in rows:
                 if self._clock.monotonic() - read_at > STALE_SECONDS:
                     break

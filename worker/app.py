@@ -172,7 +172,7 @@ class App:
         def keep_only(held: frozenset[Account]) -> None:
             execution.keep_only(held | intake.accounts)
 
-        presence = Presence(store, uuid4, settings.lease_seconds, busy, keep_only, self._alarm)
+        presence = Presence(store, clock, uuid4, settings.lease_seconds, busy, keep_only, self._alarm)
         if not await self._registered(presence):
             return 0
         pipeline = Pipeline(
@@ -182,7 +182,7 @@ class App:
             tracker,
             Recovery(store, markets, exchanges, clock, in_hand),
             monitor,
-            Marks(store, exchanges, clock, lambda: monitor.keepers),
+            Marks(store, exchanges, clock, lambda: monitor.keepers, monitor.any_kept),
             settings.sweep_interval,
             RECHECK_SECONDS,
             scheduler,

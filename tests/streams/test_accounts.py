@@ -26,7 +26,7 @@ async def test_a_worker_beats_several_times_a_lease() -> None:
     beats = [0.0, *world.store.called("heartbeat")]
     gaps = [later - earlier for earlier, later in itertools.pairwise(beats)]
     assert max(gaps) < LEASE / 3
-    assert len(beats) < 50
+    assert len(beats) <= 10 * LEASE / SWEEP + 1  # with the sweeps, which wake the worker anyway
     await world.stop()
 
 
@@ -79,7 +79,7 @@ async def test_the_table_is_looked_at_as_soon_as_the_worker_is_registered_anew()
     await world.start()
     await passed(0.5)
     world.store.declare_dead()
-    await passed(LEASE / 4 - 0.4)  # the beat that finds it out, between two sweeps
+    await passed(SWEEP + 0.1 - 0.5)  # the beat that finds it out, in one turn with a sweep that is dismissed as well
     registered = world.store.called("register")[1]
     assert any(registered <= at < registered + 0.1 for at in world.store.called("claim"))
     await world.stop()
@@ -97,7 +97,7 @@ def test_a_worker_dismissed_by_its_beat_registers_anew(errors: list[Exception]) 
         world.store.declare_dead()
         await passed(LEASE)
         assert len(world.store.worker_ids) >= 2
-        assert world.alarms == errors[1:]
+        assert [one for one in world.alarms if not isinstance(one, Dismissed)] == errors[1:]
         await world.stop()
 
     scenario()

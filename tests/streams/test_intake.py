@@ -11,6 +11,7 @@ import reactivex as rx
 from reactivex.subject import Subject
 
 from streams.aio import LoopScheduler
+from streams.cadence import Cadence
 from streams.domain.account import Account
 from streams.domain.errors import Broken, Dismissed, Transient
 from streams.execution import Claimed
@@ -31,13 +32,19 @@ class Desk:
         self.alarms: list[Exception] = []
         self.items: list[Item] = []
         self.hints: Subject[Hint] = Subject()
-        self.intake = Intake(store, FakeClock(), self.alarms.append)
+        self.clock = FakeClock()
+        self.intake = Intake(store, self.clock, self.alarms.append)
         self.intake.items(self.hints).subscribe(self.items.append)
 
     @property
     def claimed(self) -> list[int]:
         """The numbers of the signals let through."""
         return [item.brief.seq for item in self.items if isinstance(item, Claimed)]
+
+    def told_held(self, *accounts: Account, asked_at: float | None = None) -> None:
+        """Hear from a heartbeat what is held."""
+        at = self.clock.monotonic() if asked_at is None else asked_at
+        self.hints.on_next(Hint(held=frozenset(accounts), held_at=at, reason="heartbeat"))
 
     def finish(self, *numbers: int) -> None:
         """Be done with these signals, and with every takeover."""
@@ -122,7 +129,7 @@ def test_an_account_told_of_by_the_heartbeat_is_taken_over_where_the_look_beside
     async def scenario() -> None:
         store, desk = await desk_with(0)
         desk.hints.on_next(hint(9))  # while this look is under way, the next ones gather
-        desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+        desk.told_held(ANNA)
         desk.hints.on_next(SWEEP)
         await asyncio.sleep(0.0005)
         store.take_down("claim")
@@ -179,7 +186,7 @@ async def test_a_signal_that_is_still_ready_once_released_comes_again() -> None:
 async def test_an_account_held_of_whose_taking_no_answer_told_is_taken_over_once() -> None:
     store, desk = await desk_with(0)
     for _ in range(3):
-        desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+        desk.told_held(ANNA)
         await asyncio.sleep(1)
     assert desk.items == [Takeover(ANNA)]
     assert not store.called("claim")
@@ -188,19 +195,32 @@ async def test_an_account_held_of_whose_taking_no_answer_told_is_taken_over_once
 @in_virtual_time
 async def test_an_account_lost_and_held_again_is_taken_over_again() -> None:
     _, desk = await desk_with(0)
-    for held in (frozenset({ANNA}), frozenset[Account](), frozenset({ANNA})):
-        desk.hints.on_next(Hint(held=held, reason="heartbeat"))
+    for held in ((ANNA,), (), (ANNA,)):
+        desk.told_held(*held)
         await asyncio.sleep(1)
     assert desk.items == [Takeover(ANNA), Takeover(ANNA)]
 
 
 @in_virtual_time
+async def test_a_heartbeat_asked_before_an_account_was_taken_does_not_make_it_taken_over_twice() -> None:
+    _, desk = await desk_with(1)
+    asked_at = desk.clock.monotonic()
+    desk.hints.on_next(SWEEP)
+    await asyncio.sleep(1)
+    desk.told_held(asked_at=asked_at)
+    await asyncio.sleep(1)
+    desk.told_held(ANNA)
+    await asyncio.sleep(1)
+    assert [item for item in desk.items if isinstance(item, Takeover)] == [Takeover(ANNA)]
+
+
+@in_virtual_time
 async def test_an_account_in_doubt_is_taken_over_at_the_next_heartbeat() -> None:
     _, desk = await desk_with(0)
-    desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+    desk.told_held(ANNA)
     await asyncio.sleep(1)
     desk.intake.doubt(ANNA)
-    desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+    desk.told_held(ANNA)
     await asyncio.sleep(1)
     assert desk.items == [Takeover(ANNA), Takeover(ANNA)]
 
@@ -208,7 +228,7 @@ async def test_an_account_in_doubt_is_taken_over_at_the_next_heartbeat() -> None
 @in_virtual_time
 async def test_an_account_is_busy_while_it_is_taken_over() -> None:
     _, desk = await desk_with(0)
-    desk.hints.on_next(Hint(held=frozenset({ANNA}), reason="heartbeat"))
+    desk.told_held(ANNA)
     await asyncio.sleep(1)
     assert desk.intake.accounts == {ANNA}
     desk.finish()
@@ -280,7 +300,9 @@ class Woken:
         self.feedback: Subject[Hint] = Subject()
         self.reasons: list[tuple[float, str]] = []
         scheduler = LoopScheduler(asyncio.get_running_loop())
-        self.subscription = wakes(self.hints, self.feedback, 2.0, scheduler).subscribe(self._hear)
+        self.subscription = wakes(self.hints, self.feedback, Cadence(2.0, scheduler).every(2.0), scheduler).subscribe(
+            self._hear
+        )
 
     def _hear(self, hint: Hint) -> None:
         self.reasons.append((asyncio.get_running_loop().time(), hint.reason))
@@ -335,6 +357,6 @@ async def test_a_hint_of_signals_and_a_wish_for_more_are_heard_once() -> None:
 async def test_the_sweep_goes_on_without_any_hint() -> None:
     seen: list[Hint] = []
     scheduler = LoopScheduler(asyncio.get_running_loop())
-    wakes(rx.never(), rx.never(), 2.0, scheduler).subscribe(seen.append)
+    wakes(rx.never(), rx.never(), Cadence(2.0, scheduler).every(2.0), scheduler).subscribe(seen.append)
     await asyncio.sleep(60)
     assert len(seen) >= 30

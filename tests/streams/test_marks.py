@@ -43,7 +43,7 @@ class Book:
         store: Any = FakeStore(self.clock)
         store.send_marks, store.write_marks = self._send, self._write
         keepers: Any = lambda: self.kept  # noqa: E731
-        marks = Marks(store, {}, self.clock, keepers)
+        marks = Marks(store, {}, self.clock, keepers, self._any_kept)
         self.told = marks.told().subscribe()
 
     async def move(self, seconds: float) -> None:
@@ -59,6 +59,9 @@ class Book:
     async def _write(self, marks: list[Mark], balances: object) -> int:
         self.written.append((self.clock.monotonic(), len(marks)))
         return self.workers
+
+    async def _any_kept(self) -> None:
+        assert self.kept
 
     def times_of(self, user: UUID) -> list[float]:
         return [at for at, mark in self.sent if mark.account.user_id == user]

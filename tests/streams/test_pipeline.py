@@ -8,13 +8,14 @@ from uuid import UUID
 
 import pytest
 import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import Observable
 from reactivex import operators as ops
 
 from streams.accounts import BEATS_A_LEASE
+from streams.cadence import Cadence
 from streams.domain.errors import Broken, Transient
 from streams.outcome import Deferred, InDoubt, Opened, Outcome, Resting
-from streams.pipeline import positions_opened
+from streams.pipeline import RECHECKS_AT_REST, positions_opened
 from streams.ports import Hint
 from tests.domain import specimens
 from tests.streams import answers
@@ -100,7 +101,7 @@ async def test_a_database_out_of_reach_stops_nothing_for_good() -> None:
     world = World(ONE)
     world.store.take_down("claim", "heartbeat", "unfinished", "brief", "admit", "record")
     await world.start()
-    await passed(61)  # between two beats: one that was asked before a claim knows nothing of what the claim took
+    await passed(61)
     world.store.bring_up()
     await passed(2 * SWEEP)
     assert len(world.of(Opened)) == 1
@@ -169,9 +170,8 @@ async def test_a_venue_out_of_reach_brings_no_takeover_after_takeover() -> None:
 async def test_a_heartbeat_that_ends_by_an_error_ends_the_trunk() -> None:
     world = World()
 
-    def beats(scheduler: abc.SchedulerBase) -> Observable[Hint]:
-        beat = rx.timer(LEASE, scheduler=scheduler)
-        return beat.pipe(ops.flat_map(lambda _: rx.throw(ZeroDivisionError("a bug"))))
+    def beats(cadence: Cadence) -> Observable[Hint]:
+        return cadence.every(LEASE).pipe(ops.flat_map(lambda _: rx.throw(ZeroDivisionError("a bug"))))
 
     world.presence.beats = beats
     await world.start()
@@ -299,3 +299,17 @@ def test_consumers_hear_nothing_of_a_position_closed_already() -> None:
     heard: list[object] = []
     positions_opened(rx.just(Opened(specimens.position(status="closed")))).subscribe(heard.append)
     assert heard == []
+
+
+@in_virtual_time
+async def test_at_rest_rows_are_rechecked_seldom_and_after_any_work_as_often_as_ever() -> None:
+    world = World()
+    await world.start()
+    await passed(100 * RECHECK)
+    at_rest = len(world.store.called("unfinished"))
+    assert 100 / RECHECKS_AT_REST <= at_rest < 20
+    world.store.lose_answer("admit")
+    world.store.put(ONE)
+    await passed(SWEEP + RECHECK)
+    assert [one.position.signal_id for one in world.of(Opened)] == [ONE.id]
+    await world.stop()

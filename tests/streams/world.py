@@ -87,7 +87,7 @@ class World:
         def keep_only(held: frozenset[Account]) -> None:
             self.execution.keep_only(held | self.intake.accounts)
 
-        self.presence = Presence(self.store, new_id, LEASE, busy, keep_only, self.alarms.append)
+        self.presence = Presence(self.store, self.clock, new_id, LEASE, busy, keep_only, self.alarms.append)
         self.recovery = Recovery(self.store, markets, exchanges, self.clock, self.in_hand)
         self.pipeline = Pipeline(
             self.presence,
@@ -96,7 +96,7 @@ class World:
             self.tracker,
             self.recovery,
             self.monitor,
-            Marks(self.store, exchanges, self.clock, lambda: self.monitor.keepers),
+            Marks(self.store, exchanges, self.clock, lambda: self.monitor.keepers, self.monitor.any_kept),
             SWEEP,
             RECHECK,
             self.scheduler,
