@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 import httpx
 import pytest
 
@@ -33,35 +36,51 @@ class Project:
         self.answers: dict[str, Answer] = {"worker_register": REGISTERED}
         self.seconds: dict[str, float] = {}
         self.asked: list[tuple[float, str, dict[str, Any]]] = []
-        self.timeouts: list[dict[str, float]] = []
+        self.timeouts: list[aiohttp.ClientTimeout] = []
 
     def questions(self, function: str) -> Sequence[dict[str, Any]]:
         """The parameters that a function was asked with."""
         return [parameters for _, name, parameters in self.asked if name == function]
 
-    async def answer(self, request: httpx.Request) -> httpx.Response:
+    async def answer(self, url: str, content: bytes, timeout: aiohttp.ClientTimeout) -> httpx.Response:
         """Answer one request."""
-        function = request.url.path.removeprefix("/rest/v1/rpc/")
-        self.asked.append((asyncio.get_running_loop().time(), function, json.loads(request.content)))
-        self.timeouts.append(request.extensions["timeout"])
+        function = url.rpartition("/rest/v1/rpc/")[2]
+        self.asked.append((asyncio.get_running_loop().time(), function, json.loads(content)))
+        self.timeouts.append(timeout)
         await asyncio.sleep(self.seconds.get(function, 0.0))
         told = self.answers[function]
         if isinstance(told, Exception):
             raise told
-        if isinstance(told, httpx.Response):
-            return httpx.Response(told.status_code, content=told.content)
-        return httpx.Response(200, json=told)
+        return told if isinstance(told, httpx.Response) else httpx.Response(200, json=told)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer as aiohttp gives it."""
+
+    status: int
+    content: bytes
+
+    async def read(self) -> bytes:
+        return self.content
 
 
 def answered_by(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
     """Let every connection made from now on end at this project."""
 
-    class Answered(httpx.AsyncClient):
-        def __init__(self, **settings: Any) -> None:
-            settings["transport"] = httpx.MockTransport(project.answer)
-            super().__init__(**settings)
+    class Session:
+        def __init__(self, timeout: aiohttp.ClientTimeout, **_: Any) -> None:
+            self._timeout = timeout
 
-    monkeypatch.setattr(httpx, "AsyncClient", Answered)
+        @asynccontextmanager
+        async def request(self, _method: str, url: str, *, data: bytes, **_: Any) -> AsyncGenerator[Answered]:
+            told = await project.answer(url, data, self._timeout)
+            yield Answered(told.status_code, told.content)
+
+        async def close(self) -> None:
+            """Nothing was opened."""
+
+    monkeypatch.setattr(aiohttp, "ClientSession", Session)
 
 
 async def registered() -> SupabaseStore:

@@ -23,7 +23,7 @@ PLANTED = {
     "worker/config.py": ("import ccxt", "each library has one adapter: ccxt"),
     "worker/adapters/clock.py": ("import worker.adapters.paper_exchange", "adapters do not know one another"),
     "worker/adapters/realtime.py": ("import supabase", "each library has one adapter: supabase"),
-    "worker/adapters/supabase_store.py": ("import realtime", "each library has one adapter: realtime"),
+    "worker/adapters/supabase_store/store.py": ("import realtime", "each library has one adapter: realtime"),
     "worker/adapters/paper_exchange.py": ("import streams.execution", "adapters know the ports and the domain alone"),
     "worker/adapters/ccxt_exchange/market.py": ("import worker.app", "imports run one way"),
     "sandbox/tokens.py": ("import streams.domain.money", "the sandbox stands by itself"),

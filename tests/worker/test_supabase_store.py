@@ -7,7 +7,7 @@ import pytest
 
 from streams.domain.errors import Broken, Dismissed, ExecutionError, Transient
 from supabase import PostgrestAPIError as APIError
-from worker.adapters.supabase_store import sort_error
+from worker.adapters.supabase_store.outcome import sort_error
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/rest/v1/rpc/claim_signals")
 

@@ -7,47 +7,35 @@ so a lost answer is asked for again.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Any
 from uuid import UUID
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
-from pydantic import BaseModel, ValidationError
 
 from streams.domain.account import Account
-from streams.domain.action import Action
-from streams.domain.errors import Broken, Dismissed, ExecutionError, Refused, Transient
+from streams.domain.errors import Broken, Refused, Transient
 from streams.domain.held import Held
 from streams.domain.money import text
-from streams.domain.order import Fill, Order, OrderReport
+from streams.domain.order import Order, OrderReport
 from streams.domain.position import Position
-from streams.domain.risk import Protection
 from streams.domain.signal import Brief
 from streams.domain.step import Answer
 from streams.ports import Admission, Attempt, Booked, Claim, ExitPlan, Heard, Mark, Prepared, Pulse, Unfinished
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from supabase import PostgrestAPIError as APIError
+from worker.adapters.supabase_store import rows
+from worker.adapters.supabase_store.outcome import sort_error
+from worker.adapters.supabase_store.session import CONNECTIONS, Session
 
 log = logging.getLogger(__name__)
-Row = TypeVar("Row", bound=BaseModel)
 
-NOT_OURS = ("FSD01", "FSD02")
-"""This worker was declared dead, or the account is not held by it."""
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.1
-CONNECTIONS = 8
-SQLSTATE_LENGTH = 5
-PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
-"""SQLSTATE classes of failures that pass: connections, deadlocks, resources, locks, shutdowns, the system."""
 
 
 class SupabaseStore:
@@ -96,7 +84,9 @@ class SupabaseStore:
         self._learn_time(asked, answer)
         if answer["alive"]:
             self._heartbeat_ms = int(answer["heartbeat_ms"])
-        return Pulse(bool(answer["alive"]), frozenset(_accounts(answer.get("accounts"))), int(answer.get("surplus", 0)))
+        return Pulse(
+            bool(answer["alive"]), frozenset(rows.accounts(answer.get("accounts"))), int(answer.get("surplus", 0))
+        )
 
     async def retire(self) -> None:
         """Free every account and end this id for good."""
@@ -104,21 +94,21 @@ class SupabaseStore:
 
     async def claim(self, ids: Sequence[UUID] | None) -> Claim:
         """Take free accounts with work, and read the ready signals of those held."""
-        answer = await self._call("claim_signals", self._id(), p_signal_ids=None if ids is None else _texts(ids))
+        answer = await self._call("claim_signals", self._id(), p_signal_ids=None if ids is None else rows.texts(ids))
         briefs: list[Brief] = []
         for row in answer["signals"]:
             try:
-                briefs.append(_read(Brief, row))
+                briefs.append(rows.read(Brief, row))
             except Broken as error:  # one row that cannot be read must not keep the others waiting
                 log.error("signal %s cannot be read: %s", row["id"], error)
                 await self.record_failed_try(UUID(row["id"]), str(error))
         unseen = tuple(UUID(one) for one in answer["unseen"])
-        return Claim(tuple(_accounts(answer["taken"])), tuple(briefs), bool(answer["more"]), unseen)
+        return Claim(tuple(rows.accounts(answer["taken"])), tuple(briefs), bool(answer["more"]), unseen)
 
     async def brief(self, signal_id: UUID) -> Brief | None:
         """Read one signal anew; none where it is not ready, or not this worker's, any more."""
         answer = await self._call("signal_brief", self._id(), p_signal_id=str(signal_id))
-        return None if answer["signal"] is None else _read(Brief, answer["signal"])
+        return None if answer["signal"] is None else rows.read(Brief, answer["signal"])
 
     async def refuse(self, signal_id: UUID, refusal: Refused) -> bool:
         """Write a refusal on its row; False where the signal is not this worker's any more."""
@@ -147,7 +137,7 @@ class SupabaseStore:
             self._id(),
             p_signal_id=str(attempt.brief.id),
             p_attempt_id=str(attempt.id),
-            p_plan=_plan(attempt),
+            p_plan=rows.entry_plan(attempt),
         )
         return Admission(
             answer["outcome"],
@@ -160,18 +150,18 @@ class SupabaseStore:
     async def record(self, order_id: UUID, report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Booked:
         """Book what the venue said of an order; booking it again changes nothing."""
         answer = await self._call(
-            "record_order", self._id(), p_order_id=str(order_id), p_report=_report(report, stop, target)
+            "record_order", self._id(), p_order_id=str(order_id), p_report=rows.report_row(report, stop, target)
         )
-        return Booked(bool(answer["changed"]), str(answer["order_status"]), _read(Position, answer["position"]))
+        return Booked(bool(answer["changed"]), str(answer["order_status"]), rows.read(Position, answer["position"]))
 
     async def unfinished(self, accounts: Sequence[Account] | None = None) -> Sequence[Unfinished]:
         """Orders that have not ended, of these accounts or of all held, oldest first."""
-        answer = await self._call("unfinished_orders", self._id(), p_accounts=_account_rows(accounts))
+        answer = await self._call("unfinished_orders", self._id(), p_accounts=rows.account_rows(accounts))
         found: list[Unfinished] = []
         for row in answer["orders"]:
             try:
-                order, signal_id = _read(Order, row["order"]), UUID(row["position"]["signal_id"])
-                protection = _protection(row["position"])
+                order, signal_id = rows.read(Order, row["order"]), UUID(row["position"]["signal_id"])
+                protection = rows.protection(row["position"])
             except Broken as error:  # one row that cannot be read must not keep the others from being settled
                 log.error("order %s cannot be read: %s", row["order"]["id"], error)
                 continue
@@ -180,11 +170,11 @@ class SupabaseStore:
 
     async def open_positions(self, accounts: Sequence[Account] | None = None) -> Sequence[Position]:
         """Positions that hold coins, of these accounts or of all held."""
-        answer = await self._call("open_positions", self._id(), p_accounts=_account_rows(accounts))
+        answer = await self._call("open_positions", self._id(), p_accounts=rows.account_rows(accounts))
         found: list[Position] = []
         for row in answer["positions"]:
             try:
-                found.append(_read(Position, row))
+                found.append(rows.read(Position, row))
             except Broken as error:  # one row that cannot be read must not hide the others
                 log.error("position %s cannot be read: %s", row["id"], error)
         return found
@@ -194,13 +184,13 @@ class SupabaseStore:
         answer = await self._call(
             "held_positions",
             self._id(),
-            p_position_ids=None if position_ids is None else _texts(position_ids),
+            p_position_ids=None if position_ids is None else rows.texts(position_ids),
             p_asked=asked,
         )
         found: list[Held] = []
         for row in answer["positions"]:
             try:
-                found.append(_held(row))
+                found.append(rows.held(row))
             except Broken as error:  # one row that cannot be read must not hide the others
                 log.error("position %s cannot be read: %s", row["position"]["id"], error)
         return found
@@ -208,28 +198,30 @@ class SupabaseStore:
     async def prepare_exits(self, plan: ExitPlan) -> Prepared:
         """Commit the intent of sells; the same first order gets the same answer."""
         answer = await self._call(
-            "prepare_exits", self._id(), p_position_id=str(plan.position_id), p_plan=_exit_plan(plan)
+            "prepare_exits", self._id(), p_position_id=str(plan.position_id), p_plan=rows.exit_plan(plan)
         )
         return Prepared(answer["outcome"], int(answer.get("signed_at_ms") or 0))
 
     async def record_exits(self, position_id: UUID, heard: Sequence[Heard]) -> Held:
         """Book what the venue said of sells of a position, and read it as it stands then; again changes nothing."""
-        answer = await self._call("record_exits", self._id(), p_position_id=str(position_id), p_reports=_heard(heard))
-        return _held(answer)
+        answer = await self._call(
+            "record_exits", self._id(), p_position_id=str(position_id), p_reports=rows.heard_rows(heard)
+        )
+        return rows.held(answer)
 
     async def adopt(self, position_id: UUID) -> Held:
         """Move an open position to monitoring."""
-        return _held(await self._call("adopt_position", self._id(), p_position_id=str(position_id)))
+        return rows.held(await self._call("adopt_position", self._id(), p_position_id=str(position_id)))
 
     async def resume(self, position_id: UUID, detail: str) -> Held:
         """Move a closing position back to monitoring; what asked for its close fails with this sentence."""
         answer = await self._call("resume_position", self._id(), p_position_id=str(position_id), p_detail=detail)
-        return _held(answer)
+        return rows.held(answer)
 
     async def close_position(self, position_id: UUID, reason: str) -> Held:
         """End a position of which nothing sellable is left, and book its profit."""
         answer = await self._call("close_position", self._id(), p_position_id=str(position_id), p_reason=reason)
-        return _held(answer)
+        return rows.held(answer)
 
     async def answer(self, answer: Answer) -> Held:
         """Answer an action, once, and write the stop or target that it moves."""
@@ -242,7 +234,7 @@ class SupabaseStore:
             p_error=answer.message,
             p_change={name: text(price) for name, price in change.items() if price is not None},
         )
-        return _held(told)
+        return rows.held(told)
 
     async def write_marks(self, marks: Sequence[Mark], balances: Mapping[Account, Decimal]) -> int:
         """Write what positions are worth, and what accounts have at an exchange; says how many workers are alive."""
@@ -250,16 +242,16 @@ class SupabaseStore:
             {"user_id": str(account.user_id), "mode": account.mode, "balance": text(balance)}
             for account, balance in balances.items()
         ]
-        answer = await self._call("write_marks", self._id(), p_marks=_marks(marks), p_balances=told)
+        answer = await self._call("write_marks", self._id(), p_marks=rows.mark_rows(marks), p_balances=told)
         return int(answer["workers"])
 
     async def send_marks(self, marks: Sequence[Mark]) -> None:
         """Broadcast what positions are worth to their owners."""
-        await self._call("send_marks", self._id(), p_marks=_marks(marks))
+        await self._call("send_marks", self._id(), p_marks=rows.mark_rows(marks))
 
     async def release(self, accounts: Sequence[Account]) -> None:
         """Let accounts go to whoever has room."""
-        await self._call("release_accounts", self._id(), p_accounts=_account_rows(accounts))
+        await self._call("release_accounts", self._id(), p_accounts=rows.account_rows(accounts))
 
     async def note_keys(self, account: Account, version: int, error: str | None) -> None:
         """Show the owner what the exchange says of their keys of this version; None: it takes them."""
@@ -316,210 +308,8 @@ class SupabaseStore:
 async def connect_store(
     url: str, service_role_key: str, lease_seconds: float, modes: Sequence[str], max_signal_age: float
 ) -> SupabaseStore:
-    """Make a store with few, long-kept connections: more of them only cost more CPU a call.
-
-    Under httpx lies aiohttp: a call costs two thirds of the CPU.
-    """
-    address = urlsplit(url)
-    proxy = None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
-
-    def session() -> aiohttp.ClientSession:
-        limit = CONNECTIONS + 1  # one for the heartbeat
-        connector = aiohttp.TCPConnector(limit=limit, keepalive_timeout=120.0, ssl=httpx.create_ssl_context())
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy)
-
-    http = httpx.AsyncClient(
-        timeout=httpx.Timeout(lease_seconds / 2, connect=min(3.0, lease_seconds / 2)),  # no call outlasts the lease
-        transport=AiohttpTransport(client=session),
-        event_hooks={"response": [_answered]},
-    )
+    """Make a store for one worker; it has no worker's id until one is registered."""
+    http = Session(url, lease_seconds / 2)  # no call outlasts the lease
     options = AsyncClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
     client = await acreate_client(url, service_role_key, options)
     return SupabaseStore(client, lease_seconds, modes, max_signal_age)
-
-
-async def _answered(response: httpx.Response) -> None:
-    """Tell a failure of what stands before the database from one of its own, which carries a code.
-
-    The client reads a code from the body and forgets the status, so it could not be told later.
-
-    Raises:
-        httpx.HTTPStatusError: overloaded, or out of reach behind its gateway.
-    """
-    if response.status_code < 500 and response.status_code not in (408, 429):
-        return
-    body = (await response.aread()).decode(errors="replace")
-    try:
-        told: Any = json.loads(body)
-    except ValueError:
-        told = None
-    if not (isinstance(told, dict) and told.get("code")):  # pyright: ignore[reportUnknownMemberType]
-        raise httpx.HTTPStatusError(f"{response.status_code} {body[:200]}", request=response.request, response=response)
-
-
-def sort_error(error: APIError | httpx.HTTPError) -> ExecutionError:
-    """Sort a failed call by what to do next."""
-    if isinstance(error, httpx.HTTPError):
-        return Transient(f"the database could not be reached: {type(error).__name__}: {error}")
-    code = str(error.code or "")
-    if code in NOT_OURS:
-        return Dismissed(error.message or "the work is not this worker's any more")
-    if code in ("401", "403", "42501", "PGRST301", "PGRST302") or any(
-        word in str(error.message) for word in ("JWT", "API key")
-    ):
-        return Broken(
-            f"SUPABASE_SERVICE_ROLE_KEY: the project refused it ({code} {error.message}); "
-            "copy the service role's key of this project"
-        )
-    if code in ("PGRST202", "42883"):
-        return Broken(f"SUPABASE_URL: the schema is not in this project ({error.message}); run `supabase db push`")
-    if code.startswith("PGRST0") or (len(code) == SQLSTATE_LENGTH and code.startswith(PASSING_CLASSES)):
-        return Transient(f"the database could not answer: {code} {error.message}")
-    if code in ("408", "429") or (code.isdigit() and int(code) in range(500, 600)):
-        return Transient(f"the database could not answer: {code} {error.message}")
-    if not code or code == "404":
-        return Broken(f"SUPABASE_URL: no Supabase project answers there ({code} {str(error.message)[:80]})")
-    return Broken(f"the database refused the call: {code} {error.message}")
-
-
-def _read(kind: type[Row], row: Any) -> Row:
-    try:
-        return kind.model_validate(row)
-    except ValidationError as error:
-        raise Broken(f"a {kind.__name__} from the database cannot be read: {error}") from error
-
-
-def _held(row: Any) -> Held:
-    """Raises Broken where a part of it cannot be read."""
-    sale = row.get("last_sale")
-    return Held(
-        _read(Position, row["position"]),
-        _read(Order, row["entry"]),
-        tuple(_read(Order, order) for order in row["orders"]),
-        int(row["attempts"]),
-        tuple(_read(Action, action) for action in row["actions"]),
-        None if sale is None else _read(Order, sale),
-    )
-
-
-def _protection(position: Mapping[str, Any]) -> Protection:
-    """As admitted; a price that the signal named stands in the row already."""
-
-    def percent(name: str) -> Decimal | None:
-        written = position.get(name)
-        return None if written is None else Decimal(written)
-
-    return Protection(stop_percent=percent("stop_loss_percent"), target_percent=percent("take_profit_percent"))
-
-
-def _accounts(rows: list[dict[str, str]] | None) -> list[Account]:
-    return [Account(UUID(one["user_id"]), one["mode"]) for one in rows or []]
-
-
-def _account_rows(accounts: Sequence[Account] | None) -> list[dict[str, str]] | None:
-    if accounts is None:
-        return None
-    return [{"user_id": str(account.user_id), "mode": account.mode} for account in accounts]
-
-
-def _texts(ids: Sequence[UUID]) -> list[str]:
-    return [str(one) for one in ids]
-
-
-def _money(amount: Decimal | None) -> str | None:
-    return None if amount is None else text(amount)
-
-
-def _plan(attempt: Attempt) -> Mapping[str, object]:
-    sized, brief = attempt.sized, attempt.brief
-    return {
-        "position_id": str(attempt.position_id),
-        "order_id": str(attempt.order_id),
-        "client_order_id": attempt.client_order_id,
-        "mode": brief.mode,
-        "trader_version": brief.trader_version,
-        "symbol": brief.symbol,
-        "side": "long",
-        "order": {
-            "type": sized.type,
-            "time_in_force": sized.time_in_force,
-            "quantity": text(sized.quantity),
-            "price": _money(sized.price),
-        },
-        "worst_value": text(sized.worst_value),
-        "fee_reserve": text(sized.fee_reserve),
-        "stop_loss_price": _money(sized.stop_loss_price),
-        "stop_loss_percent": _money(sized.protection.stop_percent),
-        "take_profit_price": _money(sized.take_profit_price),
-        "take_profit_percent": _money(sized.protection.target_percent),
-        "trailing_stop_percent": _money(sized.protection.trailing_percent),
-        "max_hold_minutes": _money(sized.protection.max_hold_minutes),
-        "max_loss_usdt": _money(sized.max_loss_usdt),
-        "woken_at": brief.claimed_at,
-        "venue_offset_ms": attempt.venue_offset_ms,
-        "recv_window_ms": attempt.recv_window_ms,
-    }
-
-
-def _marks(marks: Sequence[Mark]) -> list[Mapping[str, str]]:
-    return [{"position_id": str(mark.position_id), "price": text(mark.price)} for mark in marks]
-
-
-def _exit_plan(plan: ExitPlan) -> Mapping[str, object]:
-    return {
-        "orders": [
-            {
-                "id": str(order.id),
-                "purpose": order.purpose,
-                "client_order_id": order.client_order_id,
-                "list_client_order_id": order.list_client_order_id,
-                "action_id": None if plan.action_id is None else str(plan.action_id),
-                "type": order.type,
-                "time_in_force": order.time_in_force,
-                "quantity": text(order.quantity),
-                "price": _money(order.price),
-                "stop_price": _money(order.stop_price),
-            }
-            for order in plan.orders
-        ],
-        "recv_window_ms": plan.recv_window_ms,
-        "venue_offset_ms": plan.venue_offset_ms,
-        "reports": _heard(plan.heard),
-        "instead_of": _texts([order.id for order in plan.instead_of]),
-        "exit_reason": plan.exit_reason,
-        "trailing_stop_price": _money(plan.trailing_stop_price),
-    }
-
-
-def _heard(heard: Sequence[Heard]) -> list[Mapping[str, object]]:
-    return [{"order_id": str(one.order_id), "report": _report(one.report, None, None)} for one in heard]
-
-
-def _report(report: OrderReport, stop: Decimal | None, target: Decimal | None) -> Mapping[str, object]:
-    return {
-        "status": report.status,
-        "exchange_order_id": report.exchange_order_id,
-        "order_list_id": report.order_list_id,
-        "known_fills": report.known_fills,
-        "final": report.final,
-        "fills": [_fill(fill) for fill in report.fills],
-        "failure_code": report.failure_code,
-        "failure_reason": report.failure_reason,
-        "error_message": report.failure_reason,
-        "raw_response": None if report.raw_response is None else json.loads(report.raw_response, parse_float=str),
-        "stop_loss_price": _money(stop),
-        "take_profit_price": _money(target),
-    }
-
-
-def _fill(fill: Fill) -> Mapping[str, str]:
-    return {
-        "exchange_trade_id": fill.exchange_trade_id,
-        "price": text(fill.price),
-        "quantity": text(fill.quantity),
-        "value": text(fill.value),
-        "fee": text(fill.fee),
-        "fee_asset": fill.fee_asset,
-        "fee_usdt": text(fill.fee_usdt),
-        "executed_at": fill.executed_at.isoformat(),
-    }
