@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 SEND_SECONDS = 1.0
 MARKS_A_TURN, MOST_TURNS = 100, 10
-"""Of many positions, so many are told in one turn: what else is to be done stands behind one turn, not behind all."""
+"""Of many positions, so many are told and written in one turn: what else is to be done stands behind one turn, not
+behind all."""
 HASTE_SECONDS = 0.01
 """By so much a timer may be early."""
 WRITE_SECONDS = 5.0
@@ -55,6 +56,7 @@ class Marks:
         self._last_told: dict[UUID, float] = {}
         self._written_at = 0.0
         self._owes_a_batch = False  # with it, what has ended since the last one is held against the limits
+        self._to_write: list[UUID] = []
         self._balances: dict[Account, tuple[float, Decimal]] = {}
         self._workers = 1
 
@@ -73,8 +75,7 @@ class Marks:
             for _ in range(turns):
                 await asyncio.sleep(SEND_SECONDS / turns)
                 await self._guarded(self._send, kept, turns)
-            if (self._keepers() or self._owes_a_batch) and self._clock.monotonic() - self._written_at >= WRITE_SECONDS:
-                await self._guarded(self._write)
+                await self._guarded(self._write, kept)
 
     async def _guarded(self, work: Callable[..., Awaitable[None]], *of: object) -> None:
         try:
@@ -112,24 +113,36 @@ class Marks:
             await self._store.send_marks(list(told.values()))
             self._sent.update((keeper, mark.price) for keeper, mark in told.items())
 
-    async def _write(self) -> None:
-        now = self._written_at = self._clock.monotonic()
-        marks = [mark for keeper in self._keepers() if (mark := _mark_of(keeper)) is not None]
-        if marks or self._owes_a_batch:
-            balances = await self._known_balances({mark.account for mark in marks}, now)
+    async def _write(self, kept: Mapping[UUID, Sequence[Keeper]]) -> None:
+        """Write the batch that is due: of many positions a part of it in each turn, all of a user's in one."""
+        now = self._clock.monotonic()
+        begins = not self._to_write and now - self._written_at >= WRITE_SECONDS
+        if begins:
+            self._written_at, self._to_write = now, list(kept)
+            accounts = {keeper.held.position.account for keepers in kept.values() for keeper in keepers}
+            await self._ask_for_a_balance(accounts, now)
+        marks: list[Mark] = []
+        while self._to_write and len(marks) < MARKS_A_TURN:
+            marks += _marks_of(kept.get(self._to_write.pop(), ()))
+        if marks or (begins and self._owes_a_batch and not kept):
+            accounts = {mark.account for mark in marks}
+            balances = {account: owned for account, (_, owned) in self._balances.items() if account in accounts}
             self._workers = max(await self._store.write_marks(marks, balances), 1)
             self._owes_a_batch = bool(marks)
 
-    async def _known_balances(self, accounts: set[Account], now: float) -> Mapping[Account, Decimal]:
-        """What each account has of the quote currency; one account a batch is asked for anew."""
+    async def _ask_for_a_balance(self, accounts: set[Account], now: float) -> None:
+        """Ask what one account has of the quote currency, the one that was asked for longest ago."""
         held = {account: seen for account, seen in self._balances.items() if account in accounts}
         due = [one for one in accounts if one.mode != "paper" and held.get(one, (0.0,))[0] <= now - BALANCE_SECONDS]
+        self._balances = held
         for account in sorted(due, key=lambda one: held.get(one, (0.0,))[0])[:1]:
             owned = await self._exchanges[account.mode].owned(account, QUOTE_CURRENCY)
             if owned is not None:
                 held[account] = (now, owned)
-        self._balances = held
-        return {account: balance for account, (_, balance) in held.items()}
+
+
+def _marks_of(keepers: Sequence[Keeper]) -> list[Mark]:
+    return [mark for keeper in keepers if (mark := _mark_of(keeper)) is not None]
 
 
 def _mark_of(keeper: Keeper) -> Mark | None:

@@ -59,8 +59,11 @@ RECHECK_SECONDS = 5.0
 EXIT_RECV_WINDOW_MS = 1000
 """Of exits, protection and what cancels them: their doubts must be short."""
 REGISTER_PAUSE_SECONDS = 2.0
-GARBAGE_THRESHOLDS = (10_000, 15, 30)
-"""Of the garbage collector's three generations: objects, then rounds of the one before."""
+GARBAGE_THRESHOLDS = (1_000, 5, 900)
+"""Of the garbage collector's three generations: objects, then rounds of the one before.
+
+The first two stop the loop as long as they are large; the third, as long as there is anything, so it comes seldom.
+"""
 
 
 class App:

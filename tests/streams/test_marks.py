@@ -113,6 +113,18 @@ async def test_a_price_that_stands_still_is_told_once(book: Book) -> None:
     assert len(book.sent) == 3
 
 
+@book(users=8, positions_each=50)
+async def test_of_many_positions_a_batch_is_written_in_parts_each_user_whole(book: Book) -> None:
+    await book.move(17.0)
+    assert {count for _, count in book.written} == {MARKS_A_TURN}
+    batches = [book.written[first : first + 4] for first in range(0, len(book.written), 4)]
+    assert len(batches) >= 3
+    for batch in batches:
+        assert batch[-1][0] - batch[0][0] < SEND_SECONDS
+    for earlier, later in pairwise(batch[0][0] for batch in batches):
+        assert later - earlier >= WRITE_SECONDS
+
+
 @book(users=5)
 async def test_rows_are_written_all_in_one_every_five_seconds(book: Book) -> None:
     await book.move(21.0)
