@@ -178,6 +178,7 @@ class Execution:
             sized=sized,
             venue_offset_ms=0 if venue_ms is None else venue_ms - self._store.now_ms(),
             recv_window_ms=self._settings.recv_window_ms,
+            balance=funded.funds.balance if funded.funds.at_venue else None,
         )
 
     async def _admit(self, attempt: Attempt) -> Admitted | Outcome:

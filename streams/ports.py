@@ -60,7 +60,10 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The one attempt at an entry, with every id it will ever bear, made before anything is written."""
+    """The one attempt at an entry, with every id it will ever bear, made before anything is written.
+
+    `balance`: what the account has free at its exchange; None where its money is in rows.
+    """
 
     id: UUID
     position_id: UUID
@@ -70,6 +73,7 @@ class Attempt:
     sized: Sized
     venue_offset_ms: int
     recv_window_ms: int
+    balance: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

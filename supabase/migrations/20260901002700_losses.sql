@@ -104,7 +104,7 @@ begin
       limits.paused_rule, limits.paused_at, limits.max_open_positions, limits.max_total_exposure_usdt,
       limits.one_position_per_symbol, limits.max_order_size_usdt, limits.max_position_size_usdt,
       limits.max_position_size_percent, limits.max_drawdown_percent, limits.min_order_interval_seconds,
-      worth.current as equity, worth.drawdown,
+      coalesce(worth.current, (p_plan ->> 'balance')::numeric) as equity, worth.drawdown,
       fillstream.loss_limit(limits, p_trader.mode) as loss_limit,
       fillstream.loss_today(limits, p_trader.mode) as loss,
       fillstream.last_entry(limits, p_trader.mode) as last_entry_at,
@@ -183,9 +183,12 @@ begin
       75, scope.loss >= scope.loss_limit
         or (scope.paused_rule = 'daily_loss_limit' and scope.paused_at >= fillstream.day_start()),
       'daily_loss_limit',
-      format('%s USDT were lost today%s; the limit is %s USDT.',
-        fillstream.digits(scope.loss), case when scope.of_trader then ' by this trader' end,
-        fillstream.digits(scope.loss_limit)),
+      case
+        when scope.loss >= scope.loss_limit then format('%s USDT were lost today%s; the limit is %s USDT.',
+          fillstream.digits(scope.loss), case when scope.of_trader then ' by this trader' end,
+          fillstream.digits(scope.loss_limit))
+        else concat('Trading is paused for today: ', scope.pause_reason)
+      end,
       fillstream.digits(scope.loss), fillstream.digits(scope.loss_limit)
     from scopes as scope
     union all
@@ -193,9 +196,13 @@ begin
       76, scope.drawdown >= scope.max_drawdown_percent
         or scope.paused_rule = 'drawdown_limit',
       'drawdown_limit',
-      format('The account is %s %% below its peak; the limit%s is %s %%.',
-        fillstream.digits(round(scope.drawdown, 4)), case when scope.of_trader then ' of this trader' end,
-        fillstream.digits(scope.max_drawdown_percent)),
+      case
+        when scope.drawdown >= scope.max_drawdown_percent
+        then format('The account is %s %% below its peak; the limit%s is %s %%.',
+          fillstream.digits(round(scope.drawdown, 4)), case when scope.of_trader then ' of this trader' end,
+          fillstream.digits(scope.max_drawdown_percent))
+        else concat('Trading is paused until it is resumed: ', scope.pause_reason)
+      end,
       fillstream.digits(round(scope.drawdown, 4)), fillstream.digits(scope.max_drawdown_percent)
     from scopes as scope
     union all
@@ -266,6 +273,61 @@ begin
   select p_signal.id, rule.code, rule.reason, rule.rule_value, rule.limit_value into refusal
   from rules as rule where rule.broken order by rule.place limit 1;
   return refusal;
+end $$;
+
+-- Each row passes through created, so that subscribers and position_events see every state.
+create or replace function fillstream.write_entry(
+  p_signal public.signals, p_trader public.traders, p_plan jsonb, p_signed_at timestamptz
+) returns void language plpgsql set search_path = '' as $$
+declare
+  new_position_id constant uuid := p_plan ->> 'position_id';
+  new_order_id constant uuid := p_plan ->> 'order_id';
+  entry constant jsonb := p_plan -> 'order';
+  worst_value constant numeric := p_plan ->> 'worst_value';
+  cost constant numeric := (p_plan ->> 'worst_value')::numeric + (p_plan ->> 'fee_reserve')::numeric;
+  balance_id uuid;
+begin
+  update public.signals set status = 'executing' where id = p_signal.id;
+
+  -- What an account is worth is known from its first entry on: limits in percent and drawdown are held against it.
+  insert into public.account_equity (user_id, mode, day, day_start, peak, current)
+  select p_signal.user_id, p_trader.mode, (clock_timestamp() at time zone 'UTC')::date, had.all, had.all, had.all
+  from (
+    select case
+      when p_trader.mode <> 'paper' then (p_plan ->> 'balance')::numeric
+      else (select sum(own.current_balance) from public.paper_balances as own where own.user_id = p_signal.user_id)
+    end as all
+  ) as had
+  where had.all is not null
+  on conflict (user_id, mode) do nothing;
+
+  insert into public.positions (
+    id, user_id, trader_id, signal_id, symbol, side, mode, stop_loss_price, stop_loss_percent, take_profit_price,
+    take_profit_percent, max_loss_usdt, woken_at, admitted_at
+  ) values (
+    new_position_id, p_signal.user_id, p_trader.id, p_signal.id, p_signal.symbol, p_signal.side, p_trader.mode,
+    (p_plan ->> 'stop_loss_price')::numeric, (p_plan ->> 'stop_loss_percent')::numeric,
+    (p_plan ->> 'take_profit_price')::numeric, (p_plan ->> 'take_profit_percent')::numeric,
+    (p_plan ->> 'max_loss_usdt')::numeric, (p_plan ->> 'woken_at')::timestamptz, clock_timestamp()
+  );
+
+  if p_trader.mode = 'paper' then
+    select balance.id into balance_id from fillstream.paper_balance(p_signal.user_id, p_trader.id) as balance;
+    update public.paper_balances set reserved = reserved + cost where id = balance_id;
+  end if;
+
+  insert into public.orders (
+    id, position_id, user_id, purpose, client_order_id, symbol, side, type, time_in_force, quantity, price, mode,
+    signed_at, recv_window_ms, worst_value, reserved, paper_balance_id
+  ) values (
+    new_order_id, new_position_id, p_signal.user_id, 'entry', p_plan ->> 'client_order_id', p_signal.symbol,
+    case p_signal.side when 'short' then 'sell' else 'buy' end, entry ->> 'type', entry ->> 'time_in_force',
+    (entry ->> 'quantity')::numeric, (entry ->> 'price')::numeric, p_trader.mode,
+    p_signed_at, (p_plan ->> 'recv_window_ms')::integer, worst_value, cost, balance_id
+  );
+
+  update public.positions set status = 'submitting' where id = new_position_id;
+  update public.orders set status = 'submitting', submitted_at = clock_timestamp() where id = new_order_id;
 end $$;
 
 revoke execute on all functions in schema fillstream from public;

@@ -1,8 +1,10 @@
--- A loss or a drawdown that has reached its limit pauses, of itself, the account or the trader whose limit it is.
--- Waits, like every pause, for admissions under way: none commits after.
+-- A loss or a drawdown that has reached its limit pauses, of itself, the account or the trader whose limit it is. Like
+-- every pause it holds the user's accounts, so that no admission is under way; it waits for nothing, since its caller
+-- holds marks, and whoever closes a position wants those: what is locked now is paused with the next batch.
 create function fillstream.pause_by_limits(p_user_ids uuid[]) returns void language plpgsql set search_path = '' as $$
 declare
   reached record;
+  free integer;
 begin
   for reached in
     select limits.id, limits.user_id, broken.rule, broken.reason
@@ -27,11 +29,18 @@ begin
     where limits.user_id = any (p_user_ids) and not limits.trading_paused
     order by limits.user_id, limits.id
   loop
-    perform from public.accounts as account where account.user_id = reached.user_id order by account.mode for update;
+    select count(*) into free from (
+      select from public.accounts as account where account.user_id = reached.user_id
+      order by account.mode for update skip locked
+    ) as held;
+    continue when free < (select count(*) from public.accounts as account where account.user_id = reached.user_id);
     update public.risk_limits as own set
       trading_paused = true, pause_reason = reached.reason, paused_by = 'limit', paused_rule = reached.rule,
       paused_at = clock_timestamp()
-    where own.id = reached.id and not own.trading_paused;
+    where own.id in (
+      select limits.id from public.risk_limits as limits
+      where limits.id = reached.id and not limits.trading_paused for update skip locked
+    );
   end loop;
 end $$;
 
@@ -55,17 +64,6 @@ declare
   paper jsonb;
 begin
   perform fillstream.live_worker(p_worker_id);
-  -- By what was written last, and before any mark is locked: whoever closes a position holds its account already.
-  perform fillstream.pause_by_limits(array(
-    select account.user_id from public.accounts as account
-    where account.worker_id = p_worker_id and exists (
-      select from public.positions as position
-      where position.user_id = account.user_id and position.mode = account.mode and (
-        position.status in ('open', 'monitoring', 'closing')
-        or (position.status = 'closed' and position.exit_time > clock_timestamp() - interval '1 minute')
-      )
-    )
-  ));
   with marked as materialized (
     select one.* from fillstream.marked(p_worker_id, p_marks) as one order by one.id
   ), written as (
@@ -105,6 +103,17 @@ begin
       and account.worker_id = p_worker_id
     where told ->> 'mode' <> 'paper'
   ), '[]'));
+  perform fillstream.pause_by_limits(array(
+    select position.user_id from jsonb_to_recordset(p_marks) as mark (position_id uuid)
+    join public.positions as position on position.id = mark.position_id
+    union
+    select account.user_id from public.accounts as account
+    where account.worker_id = p_worker_id and exists (
+      select from public.positions as ended
+      where ended.user_id = account.user_id and ended.mode = account.mode and ended.status = 'closed'
+        and ended.exit_time > clock_timestamp() - interval '1 minute'
+    )
+  ));
   return jsonb_build_object('workers', (select count(*) from public.workers as worker where worker.dead_at is null));
 end $$;
 

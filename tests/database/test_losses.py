@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.database.project import Project
@@ -112,9 +113,8 @@ def test_a_loss_of_open_positions_pauses_by_itself_and_a_new_day_lifts_it(
     plan = project.open_position(worker, alice, trader)
     project.limit(alice, None, daily_loss_limit_usdt=20)
     mark(worker, plan, "80.2")  # 19.8 of price and 0.1 of fees
-    mark(worker, plan, "80.1")
     assert paused(project, alice) == (False, None, None, False)
-    mark(worker, plan, "80.1")  # 20 exactly, by what was written last
+    mark(worker, plan, "80.1")  # 20 exactly
     assert paused(project, alice) == (True, "limit", "daily_loss_limit", True)
     signal_id = project.signal(alice, trader)
     assert outcome(project, worker, signal_id) == "daily_loss_limit"
@@ -130,7 +130,7 @@ def test_a_pause_by_a_loss_lasts_the_day_though_prices_come_back(project: Projec
     worker = project.worker()
     plan = project.open_position(worker, alice, trader)
     project.limit(alice, None, daily_loss_limit_usdt=20)
-    for price in ("70", "70", "120"):
+    for price in ("70", "120"):
         mark(worker, plan, price)
     assert outcome(project, worker, project.signal(alice, trader)) == "daily_loss_limit"
 
@@ -139,8 +139,7 @@ def test_a_trader_that_lost_too_much_leaves_others_alone(project: Project, alice
     worker, other = project.worker(), project.trader(alice)
     plan = project.open_position(worker, alice, trader)
     project.limit(alice, trader, daily_loss_limit_usdt=20)
-    for _ in range(2):
-        mark(worker, plan, "70")
+    mark(worker, plan, "70")
     assert paused(project, alice, trader) == (True, "limit", "daily_loss_limit", True)
     assert paused(project, alice) == (False, None, None, False)
     assert outcome(project, worker, project.signal(alice, trader)) == "daily_loss_limit"
@@ -151,7 +150,7 @@ def test_a_drawdown_pauses_until_its_user_resumes(project: Project, alice: UUID,
     worker = project.worker()
     plan = project.open_position(worker, alice, trader)
     project.limit(alice, None, max_drawdown_percent="0.5")
-    for price in ("100", "40", "40"):
+    for price in ("100", "40"):
         mark(worker, plan, price)
     assert paused(project, alice) == (True, "limit", "drawdown_limit", True)
     project.owner.execute("update public.risk_limits set paused_at = paused_at - interval '3 days'")
@@ -160,8 +159,7 @@ def test_a_drawdown_pauses_until_its_user_resumes(project: Project, alice: UUID,
     project.user(alice).call("resume_trading")
     assert paused(project, alice) == (False, None, None, False)
     assert outcome(project, worker, project.signal(alice, trader)) == "admitted"
-    for _ in range(2):
-        mark(worker, plan, "39.9")
+    mark(worker, plan, "39.9")
     assert paused(project, alice)[0] is False
 
 
@@ -179,6 +177,50 @@ def test_size(project: Project, alice: UUID, trader: UUID, scope: str, limit: st
 def test_size_in_percent_of_the_account(project: Project, alice: UUID, trader: UUID, most: str, code: str) -> None:
     project.limit(alice, None, max_position_size_percent=most)
     assert outcome(project, project.worker(), project.signal(alice, trader)) == code
+
+
+@pytest.mark.parametrize(("balance", "code"), [("10000", "admitted"), ("9999.99", "position_too_large")])
+def test_size_in_percent_of_an_account_at_an_exchange_holds_for_its_first_entry(
+    project: Project, alice: UUID, balance: str, code: str
+) -> None:
+    trader_id, worker = project.trader(alice, "testnet"), project.worker("testnet")
+    project.limit(alice, None, max_position_size_percent=1)
+    assert outcome(project, worker, project.signal(alice, trader_id), balance=balance) == code
+
+
+def test_what_an_account_is_worth_is_known_from_its_first_entry_on(project: Project, alice: UUID, trader: UUID) -> None:
+    worker = project.worker("paper", "testnet")
+    worker.admitted(project.signal(alice, trader))
+    testnet = project.trader(alice, "testnet")
+    for balance in ("500", "300"):  # less is free while an entry rests, and the account is worth no less for it
+        worker.admitted(project.signal(alice, testnet), balance=balance)
+    worth = "select mode, day_start, peak, current from public.account_equity order by mode"
+    assert project.owner.rows(worth) == [("paper", 10000, 10000, 10000), ("testnet", 500, 500, 500)]
+
+
+def test_a_pause_outlives_its_limit_and_says_why(project: Project, alice: UUID, trader: UUID) -> None:
+    worker = project.worker()
+    plan = project.open_position(worker, alice, trader)
+    project.limit(alice, None, daily_loss_limit_usdt=20, max_drawdown_percent=50)
+    mark(worker, plan, "70")
+    project.limit(alice, None, daily_loss_limit_usdt=None)
+    signal_id = project.signal(alice, trader)
+    assert outcome(project, worker, signal_id) == "daily_loss_limit"
+    reason = project.signal_row(signal_id)["refusal_reason"]
+    assert reason == "Trading is paused for today: 30.1 USDT were lost today in paper mode; the limit is 20 USDT."
+
+
+@pytest.mark.timeout(30)
+def test_a_pause_by_a_limit_waits_for_nobody(project: Project, alice: UUID, trader: UUID) -> None:
+    worker = project.worker()
+    plan = project.open_position(worker, alice, trader)
+    project.limit(alice, None, daily_loss_limit_usdt=20)
+    with psycopg.connect(project.server.superuser_dsn) as closing:  # it holds the account, and wants the mark
+        closing.execute("select from public.accounts where user_id = %s for update", (alice,))
+        mark(worker, plan, "70")
+        assert paused(project, alice)[0] is False
+    mark(worker, plan, "70")
+    assert paused(project, alice)[0] is True
 
 
 @pytest.mark.parametrize("scope", SCOPES)

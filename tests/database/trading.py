@@ -43,7 +43,14 @@ class Worker:
     def brief(self, signal_id: UUID) -> Any:
         return self.call("signal_brief", p_signal_id=signal_id)["signal"]
 
-    def plan(self, brief: dict[str, Any], quantity: str = "1", price: str = "100", fee: str = "0.1") -> dict[str, Any]:
+    def plan(
+        self,
+        brief: dict[str, Any],
+        quantity: str = "1",
+        price: str = "100",
+        fee: str = "0.1",
+        balance: str | None = None,
+    ) -> dict[str, Any]:
         """A plan to buy at a limit, with fresh ids."""
         return {
             "position_id": str(uuid4()),
@@ -56,6 +63,7 @@ class Worker:
             "order": {"type": "limit", "time_in_force": "IOC", "quantity": quantity, "price": price},
             "worst_value": str(Decimal(quantity) * Decimal(price)),
             "fee_reserve": fee,
+            "balance": balance,
             "stop_loss_price": "90",
             "stop_loss_percent": "10",
             "take_profit_price": "120",

@@ -94,6 +94,7 @@ def entry_plan(attempt: Attempt) -> Mapping[str, object]:
         },
         "worst_value": text(sized.worst_value),
         "fee_reserve": text(sized.fee_reserve),
+        "balance": _money(attempt.balance),
         "stop_loss_price": _money(sized.stop_loss_price),
         "stop_loss_percent": _money(sized.protection.stop_percent),
         "take_profit_price": _money(sized.take_profit_price),
