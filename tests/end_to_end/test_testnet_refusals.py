@@ -408,3 +408,11 @@ def test_no_key_is_in_the_log(project: Project, trading: Worker, user: TestnetUs
     written = trading.log.read_text()
     assert written
     assert not [secret for one in (user, other) for secret in (one.api_key, one.secret) if secret in written]
+
+
+def test_a_limit_in_percent_of_the_account_holds_for_its_first_entry(project: Project, trading: Worker) -> None:
+    user = join_testnet(project, usdt="5000", max_position_size_percent="1.9")
+    assert refused(project, project.signal(user))["refusal_code"] == "position_too_large"
+    (told,) = project.rows("select limit_value from risk_refusals where user_id = %s", user.id)
+    assert told["limit_value"] == "95"
+    assert not project.rows("select from orders where user_id = %s", user.id)
