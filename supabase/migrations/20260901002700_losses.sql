@@ -120,8 +120,11 @@ begin
         ), 0) as exposure
       from public.positions as position
       left join public.orders as entry
-        on entry.position_id = position.id and entry.purpose = 'entry'
-        and entry.status in ('created', 'submitting', 'submitted', 'partially_filled', 'unknown')
+        on entry.position_id = position.id and entry.purpose = 'entry' and (
+          entry.status in ('created', 'submitting', 'submitted', 'partially_filled', 'unknown')
+          -- Cancelled, and not for good yet: a fill that came before it may still be told.
+          or (entry.status in ('cancelled', 'expired') and position.status = 'submitting')
+        )
       where position.user_id = p_signal.user_id and position.mode = p_trader.mode
         and position.status in ('created', 'submitting', 'open', 'monitoring', 'closing')
         and (limits.trader_id is null or position.trader_id = limits.trader_id)
@@ -271,7 +274,7 @@ begin
     where cost is not null and p_trader.mode = 'paper'
   )
   select p_signal.id, rule.code, rule.reason, rule.rule_value, rule.limit_value into refusal
-  from rules as rule where rule.broken order by rule.place limit 1;
+  from rules as rule where rule.broken order by rule.place, rule.reason limit 1;
   return refusal;
 end $$;
 

@@ -176,6 +176,19 @@ def test_exposure_counts_what_a_resting_entry_may_still_buy(project: Project, al
     assert _refused(project, signals[1])[1] == "The exposure is 195 USDT; the limit is 195 USDT."
 
 
+def test_exposure_counts_what_is_cancelled_and_may_still_have_bought(project: Project, alice: UUID) -> None:
+    trader_id, worker = project.trader(alice, "testnet"), project.worker("testnet")
+    project.limit(alice, max_total_exposure_usdt=150)
+    plan = worker.admitted(project.signal(alice, trader_id))
+    for report in ({"status": "submitted"}, {"status": "cancelled", "final": False}):
+        worker.record(plan["order_id"], **report)
+    second = project.signal(alice, trader_id)
+    worker.claim()
+    assert worker.admit(second, worker.plan(worker.brief(second)))["code"] == "exposure_limit"
+    worker.record(plan["order_id"], status="cancelled", final=True)
+    worker.admitted(project.signal(alice, trader_id))
+
+
 def test_one_position_per_symbol(project: Project, alice: UUID) -> None:
     trader_id, worker = project.trader(alice), project.worker()
     project.limit(alice, one_position_per_symbol=True)

@@ -29,6 +29,8 @@ KEEP = """
 """
 COUNTED = frozenset({"created", "submitting", "open", "monitoring", "closing"})
 AT_WORK = frozenset({"created", "submitting", "submitted", "partially_filled", "unknown"})
+MAYBE_OVER = frozenset({"cancelled", "expired"})
+"""Of a position that is still submitting: a fill that came before may still be told."""
 WINDOW = timedelta(milliseconds=300)
 """A refusal was decided by rows that were committed so shortly before it was written, or were the last ones then."""
 WORST_OVER_SIZE = (Decimal("0.9"), Decimal("1.0101"))
@@ -88,7 +90,9 @@ class Moment:
 
     def _exposure_of(self, position: dict[str, Any]) -> Decimal:
         paid, entry = Decimal(str(position["entry_value"] or 0)), self.entries.get(position["id"])
-        if entry is None or entry["status"] not in AT_WORK:
+        if entry is None or entry["status"] not in AT_WORK | (
+            MAYBE_OVER if position["status"] == "submitting" else set()
+        ):
             return paid
         quantity, filled = Decimal(str(entry["quantity"])), Decimal(str(entry["filled_quantity"]))
         return paid + Decimal(str(entry["worst_value"])) * (quantity - filled) / quantity
