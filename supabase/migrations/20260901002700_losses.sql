@@ -5,6 +5,53 @@ alter table public.risk_limits
   add column paused_rule text check (paused_rule in ('daily_loss_limit', 'drawdown_limit'));
 comment on column public.risk_limits.paused_rule is
   'Which limit paused it. One on a day''s loss lasts for that day (UTC), one on drawdown until resume_trading().';
+-- One user's limit is computed with while signals of others are looked at, so none may be out of all bounds.
+update public.risk_limits as own set
+  max_position_size_usdt = trim_scale(round(least(own.max_position_size_usdt, 1e15), 18)),
+  max_position_size_percent = trim_scale(round(least(own.max_position_size_percent, 1e15), 18)),
+  min_position_size_usdt = trim_scale(round(least(own.min_position_size_usdt, 1e15), 18)),
+  max_total_exposure_usdt = trim_scale(round(least(own.max_total_exposure_usdt, 1e15), 18)),
+  daily_loss_limit_usdt = trim_scale(round(least(own.daily_loss_limit_usdt, 1e15), 18)),
+  daily_loss_limit_percent = trim_scale(round(least(own.daily_loss_limit_percent, 1e15), 18)),
+  max_drawdown_percent = trim_scale(round(least(own.max_drawdown_percent, 1e15), 18)),
+  max_order_size_usdt = trim_scale(round(least(own.max_order_size_usdt, 1e15), 18)),
+  max_price_deviation_percent = trim_scale(round(least(own.max_price_deviation_percent, 1e15), 18)),
+  min_order_interval_seconds = trim_scale(round(least(own.min_order_interval_seconds, 1e9), 6)),
+  max_stop_loss_percent = trim_scale(round(least(own.max_stop_loss_percent, 1e15), 18));
+alter table public.risk_limits
+  add constraint limits_in_bounds check (
+    greatest(
+      max_position_size_usdt, max_position_size_percent, min_position_size_usdt, max_total_exposure_usdt,
+      daily_loss_limit_usdt, daily_loss_limit_percent, max_drawdown_percent, max_order_size_usdt,
+      max_price_deviation_percent, max_stop_loss_percent
+    ) <= 1e15
+    and greatest(
+      scale(max_position_size_usdt), scale(max_position_size_percent), scale(min_position_size_usdt),
+      scale(max_total_exposure_usdt), scale(daily_loss_limit_usdt), scale(daily_loss_limit_percent),
+      scale(max_drawdown_percent), scale(max_order_size_usdt), scale(max_price_deviation_percent),
+      scale(max_stop_loss_percent)
+    ) <= 18
+  ),
+  add constraint interval_in_bounds check (min_order_interval_seconds <= 1e9 and scale(min_order_interval_seconds) <= 6);
+
+-- Whoever trades at an exchange keeps the limits that set_trader_mode asked for.
+create function fillstream.keep_limits() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  if auth.role() is not distinct from 'authenticated' and new.trader_id is null and exists (
+    select from public.traders as trader where trader.user_id = new.user_id and trader.mode <> 'paper'
+  ) and (
+    new.max_total_exposure_usdt is null
+    or (new.max_position_size_usdt is null and new.max_position_size_percent is null)
+    or (new.daily_loss_limit_usdt is null and new.daily_loss_limit_percent is null)
+  ) then
+    raise exception 'a trader of yours trades at an exchange: keep limits on position size, total exposure and daily loss'
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  return new;
+end $$;
+create trigger keep_limits before insert or update on public.risk_limits
+  for each row execute function fillstream.keep_limits();
+
 create index positions_closed_idx on public.positions (user_id, exit_time) where status = 'closed';
 
 create function fillstream.day_start() returns timestamptz language sql stable as $$
@@ -173,7 +220,7 @@ begin
     from public.system_state as state
     union all
     select
-      70, scope.trading_paused and scope.paused_rule is null, 'trading_paused',
+      70, scope.trading_paused and (scope.paused_rule is null or scope.paused_by <> 'limit'), 'trading_paused',
       concat(
         case when scope.of_trader then 'Trading of this trader is paused' else 'Trading is paused' end,
         ' by the ' || scope.paused_by, ': ' || nullif(scope.pause_reason, ''), '.'

@@ -51,7 +51,8 @@ begin
     trading_paused = false, pause_reason = null, paused_by = null, paused_rule = null, paused_at = null
   where own.id in (
     select paused.id from public.risk_limits as paused
-    where paused.paused_rule = 'daily_loss_limit' and paused.paused_at < fillstream.day_start()
+    where paused.paused_by = 'limit' and paused.paused_rule = 'daily_loss_limit'
+      and paused.paused_at < fillstream.day_start()
     order by paused.id
     for update skip locked
   );

@@ -180,6 +180,25 @@ def test_a_trader_goes_live_only_with_keys_and_limits(project: Project, alice: U
         go(p_mode="margin")
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [("max_total_exposure_usdt",), ("max_position_size_usdt",), ("daily_loss_limit_usdt", "daily_loss_limit_percent")],
+)
+def test_whoever_trades_at_an_exchange_keeps_the_limits_that_it_took(
+    project: Project, alice: UUID, limits: tuple[str, ...]
+) -> None:
+    trader_id, user = project.trader(alice), project.user(alice)
+    project.limit(alice, max_total_exposure_usdt=1000, max_position_size_usdt=10, daily_loss_limit_percent=5)
+    _with_keys(project, alice, "testnet")
+    take_away = "update public.risk_limits set " + ", ".join(f"{name} = null" for name in limits)
+    user.call("set_trader_mode", p_trader_id=trader_id, p_mode="testnet")
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="keep limits on"):
+        user.execute(take_away)
+    user.execute("update public.risk_limits set max_total_exposure_usdt = 2000")  # other ones may take their place
+    user.call("set_trader_mode", p_trader_id=trader_id, p_mode="paper")
+    user.execute(take_away)
+
+
 def test_keys_that_do_not_work_open_no_mode(project: Project, alice: UUID) -> None:
     trader_id = project.trader(alice)
     project.limit(alice, max_total_exposure_usdt=1000, max_position_size_usdt=10)

@@ -45,6 +45,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 
+KEPT, VAST = ("max_total_exposure_usdt", "max_position_size_usdt", "daily_loss_limit_usdt"), D("1e15")
+
+
 @dataclass(frozen=True)
 class Send:
     """A signal, left ready or admitted at once; what is filled of it is filled at its worst price."""
@@ -198,11 +201,8 @@ class Account:
                 if (place := self.place(pick, lambda held: held.at_work)) is not None:
                     self.expire(place)
             case Cancel(pick):
-                unfilled = self.place(
-                    pick, lambda held: held.at_work and not held.filled and not self.is_paper(held.wish)
-                )
-                if unfilled is not None:
-                    self.cancel(unfilled)
+                if (place := self.place(pick, self.may_be_cancelled)) is not None:
+                    self.cancel(place)
             case Close(pick, of_worst_price):
                 if (place := self.place(pick, lambda held: held.counts and not held.at_work)) is not None:
                     self.close(place, of_worst_price)
@@ -226,7 +226,11 @@ class Account:
         return self.hands[self.mode(self.story.held[place].wish)]
 
     def limit(self, scope: int | None, limits: Limits) -> None:
+        """Set limits as their user does. The account keeps some, since it trades at an exchange: vast ones are none."""
         columns = [sql.Identifier(field.name) for field in fields(limits)]
+        written = asdict(limits)
+        if scope is None:
+            written |= {name: VAST for name in KEPT if written[name] is None}
         self.user.execute(
             sql.SQL(
                 "insert into public.risk_limits (user_id, trader_id, {}) values (%s, %s, {})"
@@ -238,7 +242,7 @@ class Account:
             ),
             self.user_id,
             None if scope is None else self.traders[scope],
-            *asdict(limits).values(),
+            *written.values(),
         )
         self.story = self.story.limited(scope, limits)
 

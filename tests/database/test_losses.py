@@ -236,3 +236,18 @@ def test_pace(project: Project, alice: UUID, trader: UUID, scope: str, seconds: 
         seconds,
     )
     assert outcome(project, worker, project.signal(alice, trader)) == code
+
+
+def test_a_new_day_lifts_no_pause_that_the_operator_has_put_over_a_limits(
+    project: Project, alice: UUID, trader: UUID
+) -> None:
+    worker = project.worker()
+    plan = project.open_position(worker, alice, trader)
+    project.limit(alice, None, daily_loss_limit_usdt=20)
+    mark(worker, plan, "70")
+    project.service().execute("update public.risk_limits set paused_by = 'operator' where user_id = %s", alice)
+    project.owner.execute("update public.risk_limits set paused_at = paused_at - interval '1 day'")
+    mark(worker, plan, "100")
+    worker.call("worker_heartbeat")
+    assert paused(project, alice)[:2] == (True, "operator")
+    assert outcome(project, worker, project.signal(alice, trader)) == "trading_paused"

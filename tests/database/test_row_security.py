@@ -38,7 +38,7 @@ def populated(project: Project, alice: UUID, bob: UUID) -> Project:
             "insert into public.position_marks (position_id, user_id) values (%(position)s, %(user)s)",
             "insert into public.pnl_snapshots (position_id, user_id) values (%(position)s, %(user)s)",
             "insert into public.position_actions (position_id, action) values (%(position)s, 'hold')",
-            "insert into public.account_equity (user_id, mode) values (%(user)s, 'paper')",
+            "insert into public.account_equity (user_id, mode) values (%(user)s, 'testnet')",
             "insert into public.exchange_accounts (user_id, mode) values (%(user)s, 'testnet')",
             "insert into public.exchange_credentials (user_id, mode, api_key_ciphertext, secret_ciphertext)"
             " values (%(user)s, 'testnet', 'x', 'y')",
