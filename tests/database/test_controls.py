@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from threading import Event, Thread
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 import pytest
@@ -181,16 +181,19 @@ def test_a_trader_goes_live_only_with_keys_and_limits(project: Project, alice: U
 
 
 @pytest.mark.parametrize(
-    "limits",
-    [("max_total_exposure_usdt",), ("max_position_size_usdt",), ("daily_loss_limit_usdt", "daily_loss_limit_percent")],
+    "take_away",
+    [
+        "update public.risk_limits set max_total_exposure_usdt = null",
+        "update public.risk_limits set max_position_size_usdt = null",
+        "update public.risk_limits set daily_loss_limit_usdt = null, daily_loss_limit_percent = null",
+    ],
 )
 def test_whoever_trades_at_an_exchange_keeps_the_limits_that_it_took(
-    project: Project, alice: UUID, limits: tuple[str, ...]
+    project: Project, alice: UUID, take_away: LiteralString
 ) -> None:
     trader_id, user = project.trader(alice), project.user(alice)
     project.limit(alice, max_total_exposure_usdt=1000, max_position_size_usdt=10, daily_loss_limit_percent=5)
     _with_keys(project, alice, "testnet")
-    take_away = "update public.risk_limits set " + ", ".join(f"{name} = null" for name in limits)
     user.call("set_trader_mode", p_trader_id=trader_id, p_mode="testnet")
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="keep limits on"):
         user.execute(take_away)
