@@ -353,11 +353,12 @@ begin
 
   insert into public.positions (
     id, user_id, trader_id, signal_id, symbol, side, mode, stop_loss_price, stop_loss_percent, take_profit_price,
-    take_profit_percent, max_loss_usdt, woken_at, admitted_at
+    take_profit_percent, trailing_stop_percent, max_hold_minutes, max_loss_usdt, woken_at, admitted_at
   ) values (
     new_position_id, p_signal.user_id, p_trader.id, p_signal.id, p_signal.symbol, p_signal.side, p_trader.mode,
     (p_plan ->> 'stop_loss_price')::numeric, (p_plan ->> 'stop_loss_percent')::numeric,
     (p_plan ->> 'take_profit_price')::numeric, (p_plan ->> 'take_profit_percent')::numeric,
+    (p_plan ->> 'trailing_stop_percent')::numeric, (p_plan ->> 'max_hold_minutes')::numeric,
     (p_plan ->> 'max_loss_usdt')::numeric, (p_plan ->> 'woken_at')::timestamptz, clock_timestamp()
   );
 
