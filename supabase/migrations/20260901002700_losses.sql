@@ -5,6 +5,7 @@ alter table public.risk_limits
   add column paused_rule text check (paused_rule in ('daily_loss_limit', 'drawdown_limit'));
 comment on column public.risk_limits.paused_rule is
   'Which limit paused it. One on a day''s loss lasts for that day (UTC), one on drawdown until resume_trading().';
+
 -- One user's limit is computed with while signals of others are looked at, so none may be out of all bounds.
 update public.risk_limits as own set
   max_position_size_usdt = trim_scale(round(least(own.max_position_size_usdt, 1e15), 18)),
@@ -34,10 +35,11 @@ alter table public.risk_limits
   ),
   add constraint interval_in_bounds check (min_order_interval_seconds <= 1e9 and scale(min_order_interval_seconds) <= 6);
 
--- Whoever trades at an exchange keeps the limits that set_trader_mode asked for.
+-- Whoever trades at an exchange keeps the limits that set_trader_mode asked for. Pauses and stops, which write none of
+-- them, are never held up.
 create function fillstream.keep_limits() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
-  if auth.role() is not distinct from 'authenticated' and new.trader_id is null and exists (
+  if auth.role() is not distinct from 'authenticated' and exists (
     select from public.traders as trader where trader.user_id = new.user_id and trader.mode <> 'paper'
   ) and (
     new.max_total_exposure_usdt is null
@@ -49,8 +51,10 @@ begin
   end if;
   return new;
 end $$;
-create trigger keep_limits before insert or update on public.risk_limits
-  for each row execute function fillstream.keep_limits();
+create trigger keep_limits before update of
+  max_total_exposure_usdt, max_position_size_usdt, max_position_size_percent, daily_loss_limit_usdt,
+  daily_loss_limit_percent
+on public.risk_limits for each row when (new.trader_id is null) execute function fillstream.keep_limits();
 
 create index positions_closed_idx on public.positions (user_id, exit_time) where status = 'closed';
 

@@ -198,6 +198,9 @@ def test_whoever_trades_at_an_exchange_keeps_the_limits_that_it_took(
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="keep limits on"):
         user.execute(take_away)
     user.execute("update public.risk_limits set max_total_exposure_usdt = 2000")  # other ones may take their place
+    project.owner.execute(take_away)
+    for function in ("pause_trading", "resume_trading", "emergency_stop"):
+        user.call(function)
     user.call("set_trader_mode", p_trader_id=trader_id, p_mode="paper")
     user.execute(take_away)
 

@@ -32,7 +32,7 @@ REST_OF_ROWS = """
     mark as (insert into position_marks (position_id, user_id) select id, user_id from position),
     snapshot as (insert into pnl_snapshots (position_id, user_id) select id, user_id from position),
     action as (insert into position_actions (position_id, action) select id, 'hold' from position),
-    equity as (insert into account_equity (user_id, mode) values (%(user)s, 'paper')),
+    equity as (insert into account_equity (user_id, mode) values (%(user)s, 'testnet')),
     key as (insert into exchange_accounts (user_id, mode) values (%(user)s, 'testnet')),
     access as (
       insert into key_access_log (user_id, exchange, mode, outcome) values (%(user)s, 'binance', 'testnet', 'ok')
