@@ -59,10 +59,10 @@ RECHECK_SECONDS = 5.0
 EXIT_RECV_WINDOW_MS = 1000
 """Of exits, protection and what cancels them: their doubts must be short."""
 REGISTER_PAUSE_SECONDS = 2.0
-GARBAGE_THRESHOLDS = (1_000, 10, 80)
+GARBAGE_THRESHOLDS = (1_000, 5, 160)
 """Of the garbage collector's three generations: objects, then rounds of the one before.
 
-A round stops the loop: the second for 5 ms, for 50 if it came after 150,000 objects; the third for as long as there is
+A round stops the loop: the second for 4 ms, for 50 if it came after 150,000 objects; the third for as long as there is
 anything, so it comes seldom. Where it comes too seldom, what a thousand entries leave behind takes 50 MB.
 """
 
