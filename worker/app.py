@@ -59,11 +59,12 @@ RECHECK_SECONDS = 5.0
 EXIT_RECV_WINDOW_MS = 1000
 """Of exits, protection and what cancels them: their doubts must be short."""
 REGISTER_PAUSE_SECONDS = 2.0
-GARBAGE_THRESHOLDS = (1_000, 5, 160)
+GARBAGE_THRESHOLDS = (2_000, 10, 225)
 """Of the garbage collector's three generations: objects, then rounds of the one before.
 
-A round stops the loop: the second for 4 ms, for 50 if it came after 150,000 objects; the third for as long as there is
-anything, so it comes seldom. Where it comes too seldom, what a thousand entries leave behind takes 50 MB.
+A round stops the loop: the second for 10 ms, for 50 if it came after 150,000 objects; the third for as long as there is
+anything, half a second with a thousand positions, so it comes as seldom as by 4,500,000 objects. Smaller rounds of the
+first two leave more to the third: what a thousand entries leave behind takes 50 MB by then, and 75 at half the size.
 """
 
 
