@@ -68,12 +68,10 @@ begin
       'actions', coalesce((
         select jsonb_agg(jsonb_build_object(
           'id', pending.id, 'position_id', pending.position_id, 'action', pending.action,
-          -- Only what an action can say, each as a short text: this is read together with the positions of others.
-          'details', coalesce((
-            select jsonb_object_agg(said.name, left(pending.details ->> said.name, 100))
-            from unnest(array['stop_loss_price', 'take_profit_price', 'quantity']) as said (name)
-            where jsonb_typeof(pending.details -> said.name) in ('string', 'number')
-          ), '{}'),
+          'details', case
+            when jsonb_typeof(pending.details) = 'object' then coalesce(fillstream.numbers_as_text(pending.details), '{}')
+            else '{}'
+          end,
           'reasoning', pending.reasoning,
           'order', (
             select fillstream.order_document(asked) from public.orders as asked where asked.action_id = pending.id

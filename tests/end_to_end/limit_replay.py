@@ -157,36 +157,36 @@ def assert_did_not_fit(
     value, limit = refusal["rule_value"], refusal["limit_value"]
     match refusal["code"]:
         case "max_open_positions":
-            fits = not any(
+            exceeded = any(
                 str(len(moment.held(scope))) == value and str(scope.positions) == limit and int(value) >= int(limit)
                 for moment in moments
                 for scope in scopes
             )
         case "exposure_limit":
-            fits = not any(
+            exceeded = any(
                 scope.exposure == Decimal(limit)
                 and _exceeds(Decimal(value), moment.exposure(scope), Decimal(limit), size)
                 for moment in moments
                 for scope in scopes
             )
         case "duplicate_position":
-            fits = not any(
+            exceeded = any(
                 scope.one_per_symbol and value in {one["symbol"] for one in moment.held(scope)}
                 for moment in moments
                 for scope in scopes
             )
         case "position_too_large":
             low, high = WORST_OVER_SIZE
-            fits = not any(
+            exceeded = any(
                 scope.size == Decimal(limit) < Decimal(value) and low * size <= Decimal(value) <= high * size
                 for scope in scopes
                 if scope.size is not None
             )
         case "insufficient_balance":
-            fits = Decimal(value) <= Decimal(limit)
+            exceeded = Decimal(value) > Decimal(limit)
         case other:
             raise AssertionError(f"{other} was not to be expected: {refusal}")
-    assert not fits, (refusal, [(moment.at, [len(moment.held(scope)) for scope in scopes]) for moment in moments])
+    assert exceeded, (refusal, [(moment.at, [len(moment.held(scope)) for scope in scopes]) for moment in moments])
 
 
 def _exceeds(value: Decimal, now: Decimal, limit: Decimal, size: Decimal) -> bool:
